@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: MIT
+# For work on runnel itself; read only when runnel is the top level project.
+
+option(RUNNEL_WERROR "Treat warnings as errors" ON)
+option(RUNNEL_FAST_TOOLS "Use ccache, and mold or lld, where they are installed" ON)
+set(RUNNEL_SANITIZE "" CACHE STRING "Sanitizers to build with: address,undefined or thread")
+
+set(CMAKE_CXX_EXTENSIONS OFF)
+add_compile_options(-Wall -Wextra -Wpedantic -Wshadow)
+if(RUNNEL_WERROR)
+    add_compile_options(-Werror)
+endif()
+
+# g++ makes symmetric transfer a real tail call at -O2 only; in debug builds it must be told.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    add_compile_options($<$<CONFIG:Debug>:-foptimize-sibling-calls>)
+endif()
+add_compile_definitions($<$<CONFIG:Debug>:_GLIBCXX_ASSERTIONS>)
+
+if(RUNNEL_SANITIZE)
+    add_compile_options(-fsanitize=${RUNNEL_SANITIZE} -fno-sanitize-recover=all
+                        -fno-omit-frame-pointer)
+    add_link_options(-fsanitize=${RUNNEL_SANITIZE})
+endif()
+
+if(RUNNEL_FAST_TOOLS)
+    find_program(RUNNEL_CCACHE ccache)
+    if(RUNNEL_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+        set(CMAKE_CXX_COMPILER_LAUNCHER ${RUNNEL_CCACHE})
+    endif()
+    include(CheckLinkerFlag)
+    check_linker_flag(CXX -fuse-ld=mold RUNNEL_HAVE_MOLD)
+    check_linker_flag(CXX -fuse-ld=lld RUNNEL_HAVE_LLD)
+    if(RUNNEL_HAVE_MOLD)
+        add_link_options(-fuse-ld=mold)
+    elseif(RUNNEL_HAVE_LLD)
+        add_link_options(-fuse-ld=lld)
+    endif()
+endif()

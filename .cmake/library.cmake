@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: MIT
+
+# runnel_library(NAME): the library runnel::NAME, of src/*.cpp and include/**/*.hpp in this folder.
+function(runnel_library name)
+    file(GLOB sources CONFIGURE_DEPENDS src/*.cpp)
+    file(GLOB_RECURSE headers CONFIGURE_DEPENDS include/*.hpp)
+    if(NOT sources)
+        set(sources ${CMAKE_CURRENT_BINARY_DIR}/none.cpp)
+        file(TOUCH ${sources})
+    endif()
+    add_library(runnel_${name} ${sources})
+    add_library(runnel::${name} ALIAS runnel_${name})
+    set_target_properties(runnel_${name} PROPERTIES
+        OUTPUT_NAME runnel-${name}
+        EXPORT_NAME ${name}
+        VERSION ${PROJECT_VERSION}
+        SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}
+        POSITION_INDEPENDENT_CODE ON
+        CXX_EXTENSIONS OFF
+        VERIFY_INTERFACE_HEADER_SETS ON)
+    target_compile_features(runnel_${name} PUBLIC cxx_std_20)
+    target_sources(runnel_${name} PUBLIC FILE_SET HEADERS BASE_DIRS include FILES ${headers})
+    target_include_directories(runnel_${name} PRIVATE src)
+endfunction()
