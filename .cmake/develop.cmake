@@ -6,6 +6,7 @@ option(RUNNEL_FAST_TOOLS "Use ccache, and mold or lld, where they are installed"
 set(RUNNEL_SANITIZE "" CACHE STRING "Sanitizers to build with: address,undefined or thread")
 
 set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_VERIFY_INTERFACE_HEADER_SETS ON)
 add_compile_options(-Wall -Wextra -Wpedantic -Wshadow)
 if(RUNNEL_WERROR)
     add_compile_options(-Werror)

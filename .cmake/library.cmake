@@ -16,8 +16,7 @@ function(runnel_library name)
         VERSION ${PROJECT_VERSION}
         SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}
         POSITION_INDEPENDENT_CODE ON
-        CXX_EXTENSIONS OFF
-        VERIFY_INTERFACE_HEADER_SETS ON)
+        CXX_EXTENSIONS OFF)
     target_compile_features(runnel_${name} PUBLIC cxx_std_20)
     target_sources(runnel_${name} PUBLIC FILE_SET HEADERS BASE_DIRS include FILES ${headers})
     target_include_directories(runnel_${name} PRIVATE src)
