@@ -48,25 +48,31 @@ def source(path, line, mark, code):
     unknown = [w for w in mark
                if not w.startswith("prelude=") and w not in ("namespace", "function", "compile")]
     if unknown:
-        sys.exit(f"{path}:{line}: no such snippet mark: {' '.join(unknown)}")
+        raise ValueError(f"no such snippet mark: {' '.join(unknown)}")
     place = f'#line {line} "{path}"\n'
     if re.search(r"^\s*int main\(", code, re.M):
         return "compile" if "compile" in mark else "program", prelude + place + code
     if "namespace" in mark:
-        return "object", prelude + USUAL + place + code
+        return "object", USUAL + prelude + place + code
     if "function" in mark:
-        return "object", (prelude + USUAL + "task<> snippet();\ntask<> snippet() {\n" + place + code
+        return "object", (USUAL + prelude + "task<> snippet();\ntask<> snippet() {\n" + place + code
                           + "co_return;\n}\n")
-    sys.exit(f"{path}:{line}: a block without main needs <!-- snippet: namespace or function --> "
-             "above it")
+    raise ValueError("a block without main needs <!-- snippet: namespace or function --> above it")
 
 
+status = 0
 out.mkdir(parents=True, exist_ok=True)
 for path in map(pathlib.Path, sys.argv[3:]):
     for line, mark, code in blocks(path.read_text()):
-        kind, text = source(path, line, mark or [], code)
+        try:
+            kind, text = source(path, line, mark or [], code)
+        except ValueError as error:
+            print(f"{path}:{line}: {error}", file=sys.stderr)
+            status = 1
+            continue
         name = re.sub(r"\W", "_", f"{path.relative_to(root).with_suffix('')}_{line}")
         target = out / f"{name}.cpp"
         if not target.exists() or target.read_text() != text:
             target.write_text(text)
         print(kind, name)
+sys.exit(status)
