@@ -32,7 +32,8 @@ public:
     /// cannot be retried on Linux).
     void reset(int number = -1) noexcept;
 
-    /// Another descriptor on the same open file, close-on-exec. Throws std::system_error (EMFILE, ...).
+    /// Another descriptor on the same open file, close-on-exec. Throws std::system_error (EMFILE,
+    /// ...).
     [[nodiscard]] unique_fd duplicate() const;
 
 private:

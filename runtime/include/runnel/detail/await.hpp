@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <coroutine>
+#include <exception>
+#include <memory>
+#include <source_location>
+#include <type_traits>
+#include <utility>
+
+#include <runnel/detail/branch.hpp>
+
+// What happens at a co_await in a task: promise<T>, and the three kinds of await (a task, an
+// awaiter of ours, a foreign awaitable).
+
+namespace runnel {
+template <class T>
+class task;
+}
+
+namespace runnel::detail {
+
+struct task_access;
+template <class T>
+struct promise;
+
+template <class T>
+inline constexpr bool is_task = false;
+template <class T>
+inline constexpr bool is_task<task<T>> = true;
+
+/// The last step of a task: its awaiter goes on, or its scope learns that it has ended.
+struct final_awaiter {
+    bool await_ready() const noexcept { return false; }
+    template <class P>
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<P> self) const noexcept {
+        promise_base& ended = self.promise();
+        scheduler& home = ended.scope->home();
+        frame_point* parent = ended.parent;
+        if (parent == nullptr) {
+            home.finish(*ended.scope);
+            return std::noop_coroutine();
+        }
+        if (home.spend_transfer()) [[likely]] {
+            parent->owner().awaiting = nullptr;
+            return parent->owner().handle();
+        }
+        home.schedule(*parent);
+        return std::noop_coroutine();
+    }
+    void await_resume() const noexcept {}
+};
+
+/// An await of another task of the same scope: control is transferred to it and back.
+template <class T>
+class task_await final : public frame_point {
+public:
+    task_await(std::coroutine_handle<promise<T>> child, promise_base& owner,
+               std::source_location where) noexcept
+        : frame_point(owner, where), child_(child) {}
+    ~task_await() {
+        if (child_) child_.destroy();
+    }
+    bool await_ready() const noexcept { return false; }
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<>) noexcept {
+        suspend();
+        scheduler& home = scope().home();
+        if (scope().cancel_requested()) [[unlikely]] {
+            set_cancelled();
+            home.schedule(*this);
+            return std::noop_coroutine();
+        }
+        child_.promise().scope = &scope();
+        child_.promise().parent = this;
+        if (home.spend_transfer()) [[likely]]
+            return child_;
+        home.schedule(*this);
+        return std::noop_coroutine();
+    }
+    T await_resume() { return child_.promise().take(); }
+
+    // Queued to begin the child, to go on after it, or to unwind.
+    void run() noexcept override {
+        if (state_ == state::cancelled)
+            promise_base::unwind(owner_);
+        else if (child_.done())
+            resume_owner();
+        else
+            child_.resume();
+    }
+    cancellation cancel() noexcept override { return cancellation::too_late; }
+    promise_base* child() const noexcept override { return &child_.promise(); }
+    void forget_child() noexcept override { child_ = {}; }
+
+private:
+    mutable std::coroutine_handle<promise<T>> child_;
+};
+
+template <class A>
+concept runs_when_cancelled = requires { requires A::runs_when_cancelled; };
+
+template <class A>
+concept describes_itself = requires(const A& a, std::string& text) { a.await_describe(text); };
+template <class A>
+concept dumps_itself = requires(const A& a, dump_sink& sink) { a.await_dump(sink); };
+
+/// An await of an awaiter in the sense of awaiter.hpp. `A` is the awaiter, or a reference to one.
+template <class A>
+class awaiter_await final : public frame_point {
+    using bare = std::remove_reference_t<A>;
+
+public:
+    template <class D>
+    awaiter_await(D&& description, promise_base& owner, std::source_location where)
+        : frame_point(owner, where), inner_(detail::get_awaiter(std::forward<D>(description))) {}
+
+    bool await_ready() {
+        if constexpr (!runs_when_cancelled<bare>)
+            if (scope().cancel_requested()) [[unlikely]]
+                return false;
+        return inner_.await_ready();
+    }
+    bool await_suspend(std::coroutine_handle<>) {
+        if constexpr (!runs_when_cancelled<bare>)
+            if (scope().cancel_requested()) [[unlikely]] {
+                suspend();
+                set_cancelled();
+                scope().home().schedule(*this);
+                return true;
+            }
+        suspend();
+        try {
+            if constexpr (std::is_void_v<decltype(inner_.await_suspend(waiter(*this)))>) {
+                inner_.await_suspend(waiter(*this));
+                return true;
+            } else if (inner_.await_suspend(waiter(*this))) {
+                return true;
+            }
+        } catch (...) {
+            owner_.awaiting = nullptr;
+            throw;
+        }
+        owner_.awaiting = nullptr;
+        return false;
+    }
+    decltype(auto) await_resume() { return inner_.await_resume(); }
+
+    void run() noexcept override {
+        bool ask = state_ == state::asked;
+        if constexpr (runs_when_cancelled<bare>) ask |= scope().cancel_requested();
+        if (ask && inner_.await_cancel() == cancellation::now) state_ = state::cancelled;
+        if (state_ == state::cancelled) [[unlikely]]
+            promise_base::unwind(owner_);
+        else
+            resume_owner();
+    }
+    cancellation cancel() noexcept override {
+        const cancellation answer = inner_.await_cancel();
+        if (answer == cancellation::later) state_ = state::asked;
+        return answer;
+    }
+    void describe(std::string& text) const override {
+        if constexpr (describes_itself<bare>) inner_.await_describe(text);
+    }
+    void dump(dump_sink& sink) const override {
+        if constexpr (dumps_itself<bare>) inner_.await_dump(sink);
+    }
+
+private:
+    A inner_;
+};
+
+/// An await of an awaitable that knows nothing of runnel: it gets the coroutine's handle, resumes
+/// it itself, on the loop's thread, and cannot be cancelled.
+template <class A>
+class foreign_await final : public frame_point {
+public:
+    template <class D>
+    foreign_await(D&& description, promise_base& owner, std::source_location where)
+        : frame_point(owner, where), inner_(detail::get_awaiter(std::forward<D>(description))) {}
+
+    bool await_ready() { return !scope().cancel_requested() && inner_.await_ready(); }
+    template <class P>
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<P> self) {
+        suspend();
+        if (scope().cancel_requested()) [[unlikely]] {
+            set_cancelled();
+            scope().home().schedule(*this);
+            return std::noop_coroutine();
+        }
+        using answer = decltype(inner_.await_suspend(self));
+        try {
+            if constexpr (std::is_void_v<answer>) {
+                inner_.await_suspend(self);
+                return std::noop_coroutine();
+            } else if constexpr (std::is_same_v<answer, bool>) {
+                if (inner_.await_suspend(self)) return std::noop_coroutine();
+                return self;
+            } else {
+                return inner_.await_suspend(self);
+            }
+        } catch (...) {
+            owner_.awaiting = nullptr;
+            throw;
+        }
+    }
+    decltype(auto) await_resume() {
+        owner_.awaiting = nullptr;
+        return inner_.await_resume();
+    }
+    void run() noexcept override { promise_base::unwind(owner_); }
+    cancellation cancel() noexcept override { return cancellation::too_late; }
+    void describe(std::string& text) const override { text += "a foreign awaitable"; }
+
+private:
+    A inner_;
+};
+
+// An awaiter held by value when the awaitable makes one, by reference when it is one, named.
+template <class A>
+using held_awaiter =
+    std::conditional_t<std::is_lvalue_reference_v<decltype(detail::get_awaiter(std::declval<A>()))>,
+                       awaiter_of<A>&, awaiter_of<A>>;
+
+/// promise<T> but for the result.
+struct task_promise : promise_base {
+    std::suspend_always initial_suspend() const noexcept { return {}; }
+    final_awaiter final_suspend() const noexcept { return {}; }
+
+    template <class U>
+    task_await<U> await_transform(task<U>&& child,
+                                  std::source_location where = std::source_location::current());
+    template <class U>
+    task_await<U> await_transform(task<U>& child,
+                                  std::source_location where = std::source_location::current());
+    template <class A>
+        requires(!is_task<std::remove_cvref_t<A>>)
+    auto await_transform(A&& awaited,
+                         std::source_location where = std::source_location::current()) {
+        if constexpr (awaitable<A>)
+            return awaiter_await<held_awaiter<A>>(std::forward<A>(awaited), *this, where);
+        else
+            return foreign_await<held_awaiter<A>>(std::forward<A>(awaited), *this, where);
+    }
+};
+
+template <class T>
+struct promise final : task_promise {
+    static_assert(alignof(T) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__,
+                  "task<T>: compilers do not align coroutine frames beyond operator new; return a "
+                  "std::unique_ptr<T> instead of an over-aligned T");
+
+    promise() noexcept {}
+    promise(const promise&) = delete;
+    promise& operator=(const promise&) = delete;
+    ~promise() {
+        if (state_ == state::value) std::destroy_at(std::addressof(value_));
+        if (state_ == state::error) std::destroy_at(std::addressof(error_));
+    }
+    task<T> get_return_object() noexcept;
+    template <class U = T>
+        requires std::is_constructible_v<T, U>
+    void return_value(U&& value) noexcept(std::is_nothrow_constructible_v<T, U>) {
+        std::construct_at(std::addressof(value_), std::forward<U>(value));
+        state_ = state::value;
+    }
+    void unhandled_exception() noexcept {
+        // A local's destructor may throw after the co_return.
+        if (state_ == state::value) std::destroy_at(std::addressof(value_));
+        std::construct_at(std::addressof(error_), std::current_exception());
+        state_ = state::error;
+    }
+    [[nodiscard]] std::exception_ptr error() const noexcept {
+        return state_ == state::error ? error_ : nullptr;
+    }
+    T take() {
+        if (state_ == state::error) std::rethrow_exception(error_);
+        return std::move(value_);
+    }
+
+private:
+    enum class state : unsigned char { none, value, error };
+    union {
+        T value_;
+        std::exception_ptr error_;
+    };
+    state state_ = state::none;
+};
+
+template <class T>
+struct promise<T&> final : task_promise {
+    task<T&> get_return_object() noexcept;
+    void return_value(T& value) noexcept { value_ = std::addressof(value); }
+    void unhandled_exception() noexcept { error_ = std::current_exception(); }
+    [[nodiscard]] std::exception_ptr error() const noexcept { return error_; }
+    T& take() {
+        if (error_) std::rethrow_exception(error_);
+        return *value_;
+    }
+
+private:
+    T* value_ = nullptr;
+    std::exception_ptr error_;
+};
+
+template <>
+struct promise<void> final : task_promise {
+    task<void> get_return_object() noexcept;
+    void return_void() const noexcept {}
+    void unhandled_exception() noexcept { error_ = std::current_exception(); }
+    [[nodiscard]] std::exception_ptr error() const noexcept { return error_; }
+    void take() {
+        if (error_) std::rethrow_exception(error_);
+    }
+
+private:
+    std::exception_ptr error_;
+};
+
+}  // namespace runnel::detail

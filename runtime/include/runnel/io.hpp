@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+
+#include <runnel/awaiter.hpp>
+#include <runnel/detail/io_op.hpp>
+#include <runnel/error.hpp>
+#include <runnel/result.hpp>
+#include <runnel/unique_fd.hpp>
+
+/// The system calls, awaitable: what streams, pipes and sockets are made of, for transports of your
+/// own. Each is tried as a plain system call first where that can be done without blocking, and
+/// goes to the ring if it would block.
+///
+/// Descriptors are borrowed; so are buffers and structures, until the co_await is over, however it
+/// ends. All are atomic: cancelled means that nothing was read, written, accepted or waited for.
+/// Operations on one descriptor in one direction are done in the order in which they were awaited.
+/// Failures throw std::system_error that names the operation and the descriptor; as_result(...)
+/// gives them without a throw.
+namespace runnel::io {
+
+namespace detail {
+
+using runnel::detail::io_code;
+using runnel::detail::io_direction;
+using runnel::detail::io_op;
+using runnel::detail::io_request;
+
+/// Throws what a failed operation means.
+[[noreturn]] void throw_failed(const io_op& op, std::string_view object, int number);
+std::error_code code_of(const io_op& op) noexcept;
+
+// How the number that the kernel gives becomes a value.
+struct to_size {
+    using value = std::size_t;
+    static value from(int result, const io_op&) noexcept {
+        return static_cast<std::size_t>(result);
+    }
+};
+struct to_nothing {
+    using value = void;
+    static void from(int, const io_op&) noexcept {}
+};
+struct to_int {
+    using value = int;
+    static value from(int result, const io_op&) noexcept { return result; }
+};
+
+/// The pinned awaiter of one operation.
+template <class To>
+class await_op : private io_op {
+public:
+    static constexpr bool is_atomic = true;
+    await_op(const io_request& request, std::string_view object) noexcept
+        : io_op(request), object_(object) {}
+    bool await_ready() const noexcept { return false; }
+    bool await_suspend(waiter who) noexcept { return start(who); }
+    typename To::value await_resume() {
+        if (result() < 0) [[unlikely]]
+            throw_failed(*this, object_, request().fd);
+        return To::from(result(), *this);
+    }
+    runnel::result<typename To::value> await_result() {
+        if (result() < 0) return code_of(*this);
+        if constexpr (std::is_void_v<typename To::value>)
+            return {};
+        else
+            return To::from(result(), *this);
+    }
+    cancellation await_cancel() noexcept { return cancel(); }
+    void await_describe(std::string& text) const {
+        text.append(verb()).append(" on ").append(object_);
+        if (request().fd >= 0) text.append(" ").append(std::to_string(request().fd));
+    }
+
+private:
+    std::string_view object_;
+};
+
+}  // namespace detail
+
+/// An operation that has not begun: a small value, begun by co_await.
+template <class To>
+class [[nodiscard]] operation {
+public:
+    /// `object` names the kind of descriptor in errors and dumps; it is referred to.
+    operation(const detail::io_request& request, std::string_view object) noexcept
+        : request_(request), object_(object) {}
+    detail::await_op<To> operator co_await() const noexcept {
+        return detail::await_op<To>(request_, object_);
+    }
+    /// The same operation with another name for its descriptor.
+    operation on(std::string_view object) const noexcept { return operation(request_, object); }
+
+private:
+    detail::io_request request_;
+    std::string_view object_;
+};
+
+using count_operation = operation<detail::to_size>;
+using void_operation = operation<detail::to_nothing>;
+using int_operation = operation<detail::to_int>;
+
+namespace detail {
+inline std::uint64_t address_of(const void* p) noexcept {
+    return static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(p));
+}
+inline std::uint32_t length_of(std::size_t n) noexcept {
+    constexpr std::size_t most = 0x7ffff000;  // what read(2) and write(2) transfer at most
+    return static_cast<std::uint32_t>(n < most ? n : most);
+}
+}  // namespace detail
+
+/// Nothing, by way of the kernel: one round trip through the ring.
+inline void_operation nop() noexcept {
+    return {detail::io_request{.code = detail::io_code::nop}, "ring"};
+}
+
+/// read(2): gives the number of bytes, 0 at the end. `offset` -1 is the file's own position.
+inline count_operation read(int fd, std::span<std::byte> into, std::int64_t offset = -1) noexcept {
+    return {detail::io_request{.code = detail::io_code::read,
+                               .direction = detail::io_direction::in,
+                               .direct = true,
+                               .stream = true,
+                               .fd = fd,
+                               .length = detail::length_of(into.size()),
+                               .address = detail::address_of(into.data()),
+                               .offset = static_cast<std::uint64_t>(offset)},
+            "descriptor"};
+}
+
+/// write(2): gives the number of bytes taken, which can be less than offered.
+inline count_operation write(int fd, std::span<const std::byte> from,
+                             std::int64_t offset = -1) noexcept {
+    return {detail::io_request{.code = detail::io_code::write,
+                               .direction = detail::io_direction::out,
+                               .direct = true,
+                               .stream = true,
+                               .fd = fd,
+                               .length = detail::length_of(from.size()),
+                               .address = detail::address_of(from.data()),
+                               .offset = static_cast<std::uint64_t>(offset)},
+            "descriptor"};
+}
+
+/// recv(2) with MSG_* `flags`: the number of bytes, 0 at the end of a stream.
+inline count_operation recv(int fd, std::span<std::byte> into, int flags = 0) noexcept {
+    return {detail::io_request{.code = detail::io_code::recv,
+                               .direction = detail::io_direction::in,
+                               .direct = true,
+                               .fd = fd,
+                               .length = detail::length_of(into.size()),
+                               .flags = static_cast<std::uint32_t>(flags),
+                               .address = detail::address_of(into.data())},
+            "socket"};
+}
+
+/// send(2) with MSG_* `flags`; SIGPIPE is never raised.
+inline count_operation send(int fd, std::span<const std::byte> from, int flags = 0) noexcept {
+    return {detail::io_request{.code = detail::io_code::send,
+                               .direction = detail::io_direction::out,
+                               .direct = true,
+                               .fd = fd,
+                               .length = detail::length_of(from.size()),
+                               .flags = static_cast<std::uint32_t>(flags) | MSG_NOSIGNAL,
+                               .address = detail::address_of(from.data())},
+            "socket"};
+}
+
+/// recvmsg(2): `message` and all that it points to are borrowed. Received descriptors are
+/// close-on-exec.
+inline count_operation recvmsg(int fd, ::msghdr& message, int flags = 0) noexcept {
+    return {detail::io_request{.code = detail::io_code::recvmsg,
+                               .direction = detail::io_direction::in,
+                               .direct = true,
+                               .fd = fd,
+                               .flags = static_cast<std::uint32_t>(flags) | MSG_CMSG_CLOEXEC,
+                               .address = detail::address_of(&message)},
+            "socket"};
+}
+
+/// sendmsg(2): `message` and all that it points to are borrowed; SIGPIPE is never raised.
+inline count_operation sendmsg(int fd, const ::msghdr& message, int flags = 0) noexcept {
+    return {detail::io_request{.code = detail::io_code::sendmsg,
+                               .direction = detail::io_direction::out,
+                               .direct = true,
+                               .fd = fd,
+                               .flags = static_cast<std::uint32_t>(flags) | MSG_NOSIGNAL,
+                               .address = detail::address_of(&message)},
+            "socket"};
+}
+
+/// poll(2) for one descriptor: gives the POLL* events that are there, errors and hang-up included.
+/// The answer was true when the kernel gave it; the runtime has looked twice.
+inline int_operation poll(int fd, short events) noexcept {
+    return {detail::io_request{.code = detail::io_code::poll,
+                               .direct = true,
+                               .fd = fd,
+                               .flags = static_cast<std::uint16_t>(events)},
+            "descriptor"};
+}
+
+/// Waits while the 32-bit word at `word` has the value `expected`, until a FUTEX_WAKE whose mask
+/// meets `mask` (futex(2)); the word may be shared between processes. A word that differs already
+/// fails with EAGAIN. Needs kernel 6.7; ENOSYS or EINVAL below.
+inline void_operation futex_wait(const std::uint32_t& word, std::uint32_t expected,
+                                 std::uint32_t mask = 0xffffffff) noexcept {
+    return {detail::io_request{.code = detail::io_code::futex_wait,
+                               .address = detail::address_of(&word),
+                               .offset = expected,
+                               .extra = mask},
+            "futex"};
+}
+
+/// Wakes at most `count` waiters of `word`, in this or other processes; gives how many.
+inline int_operation futex_wake(const std::uint32_t& word, int count = 0x7fffffff,
+                                std::uint32_t mask = 0xffffffff) noexcept {
+    return {detail::io_request{.code = detail::io_code::futex_wake,
+                               .address = detail::address_of(&word),
+                               .offset = static_cast<std::uint64_t>(count),
+                               .extra = mask},
+            "futex"};
+}
+
+/// waitid(2) on a child's pidfd: fills `info` when the child changes state as `options` (WEXITED,
+/// WNOWAIT, ...) say. Cancelled means that it was not reaped.
+inline void_operation waitid(int pidfd, ::siginfo_t& info, int options = WEXITED) noexcept {
+    return {detail::io_request{.code = detail::io_code::waitid,
+                               .fd = pidfd,
+                               .flags = static_cast<std::uint32_t>(options),
+                               .address = detail::address_of(&info)},
+            "process descriptor"};
+}
+
+}  // namespace runnel::io

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include <runnel/loop.hpp>
+#include <runnel/outcome.hpp>
+#include <runnel/task.hpp>
+
+namespace runnel {
+namespace detail {
+
+template <class T>
+task<> keep_outcome(task<T> main, outcome<T>& into) {
+    const bool has_local = true;  // GCC 12, PR106188: a body needs a variable of its own
+    try {
+        if constexpr (std::is_void_v<T>) {
+            co_await std::move(main);
+            into = outcome<void>(std::in_place);
+        } else {
+            into = outcome<T>(std::in_place, co_await std::move(main));
+        }
+    } catch (...) {
+        into = outcome<T>(std::current_exception());
+    }
+    (void)has_local;
+}
+
+/// Runs `l` until `main` has ended; a SIGINT cancels it. True if one came.
+bool run_main(loop& l, task<> main);
+/// Ends the process by SIGINT, as if nothing had caught it.
+[[noreturn]] void die_of_interrupt() noexcept;
+
+}  // namespace detail
+
+/// Makes a loop, runs `main` on it to its end, and gives its value or throws its error: the whole
+/// of most programs.
+///
+///     int main() { return run(server(8080)); }
+///
+/// If SIGINT has its default disposition, the first one cancels `main`, which unwinds it; the
+/// process then dies of SIGINT, as its parent expects. A second one kills at once.
+template <class T>
+T run(task<T> main, loop_options options = {}) {
+    outcome<T> end;
+    bool interrupted = false;
+    {
+        loop l(options);
+        interrupted = detail::run_main(l, detail::keep_outcome(std::move(main), end));
+    }
+    if (interrupted && !end) detail::die_of_interrupt();
+    if constexpr (std::is_void_v<T>)
+        *end;
+    else
+        return *std::move(end);
+}
+
+/// The same for a callable without arguments that returns a task; it is kept until the end.
+template <class F>
+    requires detail::is_task<std::invoke_result_t<std::decay_t<F>&>>
+auto run(F&& main, loop_options options = {}) {
+    std::decay_t<F> kept(std::forward<F>(main));
+    return run(std::invoke(kept), options);
+}
+
+}  // namespace runnel

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+// The whole of runnel::runtime.
+#include <runnel/as_result.hpp>
+#include <runnel/awaiter.hpp>
+#include <runnel/cancel_on.hpp>
+#include <runnel/error.hpp>
+#include <runnel/event.hpp>
+#include <runnel/finally.hpp>
+#include <runnel/io.hpp>
+#include <runnel/loop.hpp>
+#include <runnel/nursery.hpp>
+#include <runnel/outcome.hpp>
+#include <runnel/race.hpp>
+#include <runnel/result.hpp>
+#include <runnel/run.hpp>
+#include <runnel/shield.hpp>
+#include <runnel/sleep.hpp>
+#include <runnel/task.hpp>
+#include <runnel/uncancellable.hpp>
+#include <runnel/unique_fd.hpp>
+#include <runnel/when_all.hpp>
+#include <runnel/with_timeout.hpp>
+#include <runnel/yield.hpp>

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cerrno>
+#include <cstdint>
+#include <memory>
+
+#include <runnel/detail/io_op.hpp>
+#include <runnel/loop.hpp>
+
+namespace runnel::detail {
+
+/// Takes the answers.
+class completion_sink {
+public:
+    virtual void completed(io_op& op, int result) noexcept = 0;
+
+protected:
+    ~completion_sink() = default;
+};
+
+/// The seam between the loop and whatever does the I/O: try_now, submit, cancel; completions go to
+/// the sink, from inside poll and wait only.
+class backend {
+public:
+    virtual ~backend() = default;
+
+    static constexpr int not_now = -EAGAIN;
+    /// The plain system call, without blocking; its result or a negative errno. `not_now` if it
+    /// would block or cannot be tried.
+    virtual int try_now(const io_request& request) noexcept = 0;
+    /// Begins `op`: exactly one completion follows.
+    virtual void submit(io_op& op) noexcept = 0;
+    /// Asks for the end of `op`, which was submitted; its completion says what came of it.
+    virtual void cancel(io_op& op) noexcept = 0;
+
+    /// Submits what is pending and delivers what is there.
+    virtual void poll() noexcept = 0;
+    /// The same, and if nothing was there waits for something, at most until `until` (max: for
+    /// ever). Spins briefly first. `interrupted(context)` ends the spin early.
+    virtual void wait(time_point until, bool (*interrupted)(void*), void* context) noexcept = 0;
+    /// Could poll deliver or submit something? Looks at memory only.
+    [[nodiscard]] virtual bool pending() const noexcept = 0;
+
+    /// Called once, by the thread that is going to use it.
+    virtual void enable() = 0;
+    /// Has `event_fd` signalled whenever poll would deliver something.
+    virtual void notify(int event_fd) = 0;
+
+    loop_stats counts;
+};
+
+std::unique_ptr<backend> make_uring_backend(completion_sink& sink, unsigned entries);
+std::unique_ptr<backend> make_chaos_backend(completion_sink& sink, unsigned entries,
+                                            chaos_options chaos);
+
+/// The system call behind a direct attempt.
+int call_now(const io_request& request) noexcept;
+
+/// Is `feature` (futex, waitid, msg_ring, defer_taskrun, ext_arg, direct) switched off by
+/// RUNNEL_DISABLE=a,b,c in the environment?
+bool feature_disabled(const char* feature) noexcept;
+
+}  // namespace runnel::detail

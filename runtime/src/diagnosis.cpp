@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+#include "diagnosis.hpp"
+
+#include <cerrno>
+#include <cstdio>
+#include <string>
+#include <system_error>
+
+namespace runnel::detail {
+namespace {
+
+/// kernel.io_uring_disabled: 0 allowed, 1 for members of a group, 2 for nobody; -1 no such knob.
+int io_uring_disabled_sysctl() noexcept {
+    int value = -1;
+    if (std::FILE* f = std::fopen("/proc/sys/kernel/io_uring_disabled", "re")) {
+        if (std::fscanf(f, "%d", &value) != 1) value = -1;
+        std::fclose(f);
+    }
+    return value;
+}
+
+}  // namespace
+
+void throw_no_io_uring(int error) {
+    std::string text = "set up io_uring: ";
+    if (error == ENOSYS) {
+        text += "this kernel has no io_uring; runnel needs Linux 6.1 or later";
+    } else if (error == EPERM && io_uring_disabled_sysctl() > 0) {
+        text +=
+            "forbidden by the sysctl kernel.io_uring_disabled; set it to 0 "
+            "(sysctl -w kernel.io_uring_disabled=0), or, if it is 1, join the group of "
+            "kernel.io_uring_group";
+    } else if (error == EPERM || error == EACCES) {
+        text +=
+            "forbidden by a seccomp filter, as containers have by default; allow "
+            "io_uring_setup, io_uring_enter and io_uring_register in its profile "
+            "(for Docker: --security-opt seccomp=PROFILE)";
+    } else if (error == ENOMEM) {
+        text += "no memory may be locked for it; raise RLIMIT_MEMLOCK (ulimit -l)";
+    } else if (error == EINVAL) {
+        text += "this kernel's io_uring is too old; runnel needs Linux 6.1 or later";
+    } else {
+        text += "the kernel refused";
+    }
+    throw std::system_error(error, std::system_category(), text);
+}
+
+}  // namespace runnel::detail

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT
+// Direct attempts: the system call that an operation stands for, without blocking. They leave the
+// descriptor's O_NONBLOCK alone, which belongs to everybody who shares the open file.
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "backend.hpp"
+
+namespace runnel::detail {
+
+int call_now(const io_request& r) noexcept {
+    long n = -1;
+    do {
+        switch (r.code) {
+            case io_code::read:
+            case io_code::write: {
+                const ::iovec part{reinterpret_cast<void*>(r.address), r.length};
+                const auto at = static_cast<::off_t>(r.offset);
+                n = r.code == io_code::read ? ::preadv2(r.fd, &part, 1, at, RWF_NOWAIT)
+                                            : ::pwritev2(r.fd, &part, 1, at, RWF_NOWAIT);
+                break;
+            }
+            case io_code::recv:
+                n = ::recv(r.fd, reinterpret_cast<void*>(r.address), r.length,
+                           static_cast<int>(r.flags) | MSG_DONTWAIT);
+                break;
+            case io_code::send:
+                n = ::send(r.fd, reinterpret_cast<const void*>(r.address), r.length,
+                           static_cast<int>(r.flags) | MSG_DONTWAIT);
+                break;
+            case io_code::recvmsg:
+                n = ::recvmsg(r.fd, reinterpret_cast<::msghdr*>(r.address),
+                              static_cast<int>(r.flags) | MSG_DONTWAIT);
+                break;
+            case io_code::sendmsg:
+                n = ::sendmsg(r.fd, reinterpret_cast<const ::msghdr*>(r.address),
+                              static_cast<int>(r.flags) | MSG_DONTWAIT);
+                break;
+            case io_code::poll: {
+                ::pollfd one{r.fd, static_cast<short>(r.flags), 0};
+                n = ::poll(&one, 1, 0);
+                if (n == 0) return backend::not_now;
+                if (n > 0) return one.revents & POLLNVAL ? -EBADF : one.revents;
+                break;
+            }
+            default: return backend::not_now;
+        }
+    } while (n < 0 && errno == EINTR);
+    if (n >= 0) return static_cast<int>(n);
+    // Terminals and some files know no NOWAIT: the ring is asked then.
+    return errno == EOPNOTSUPP || errno == EWOULDBLOCK ? backend::not_now : -errno;
+}
+
+bool feature_disabled(const char* feature) noexcept {
+    const char* list = std::getenv("RUNNEL_DISABLE");
+    if (list == nullptr) return false;
+    std::string_view left(list);
+    while (!left.empty()) {
+        const auto comma = left.find(',');
+        if (left.substr(0, comma) == feature) return true;
+        if (comma == std::string_view::npos) break;
+        left.remove_prefix(comma + 1);
+    }
+    return false;
+}
+
+}  // namespace runnel::detail

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT
+#include "driver.hpp"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+
+#include <runnel/detail/branch.hpp>
+#include <runnel/io.hpp>
+
+namespace runnel::detail {
+
+bool io_op::start(waiter who) noexcept {
+    who_ = who;
+    driver_ = &io_driver::of(who.scheduler());
+    return driver_->start(*this);
+}
+
+cancellation io_op::cancel() noexcept { return driver_->cancel(*this); }
+
+std::string_view io_op::verb() const noexcept {
+    switch (request_.code) {
+        case io_code::nop: return "nop";
+        case io_code::read: return "read";
+        case io_code::write: return "write";
+        case io_code::recv: return "recv";
+        case io_code::send: return "send";
+        case io_code::recvmsg: return "recvmsg";
+        case io_code::sendmsg: return "sendmsg";
+        case io_code::accept: return "accept";
+        case io_code::connect: return "connect";
+        case io_code::poll: return "poll";
+        case io_code::futex_wait: return "wait";
+        case io_code::futex_wake: return "wake";
+        case io_code::waitid: return "wait";
+        case io_code::fsync: return "fsync";
+    }
+    return "operation";
+}
+
+void io_op::abort_destroyed_in_flight() const noexcept {
+    const std::string_view what = verb();
+    std::fprintf(stderr,
+                 "runnel: fatal: a %.*s on descriptor %d was destroyed while the kernel works on "
+                 "it; let the loop end the task instead of destroying its frame\n",
+                 static_cast<int>(what.size()), what.data(), request_.fd);
+    std::abort();
+}
+
+io_gate* io_driver::gate_of(const io_request& request) noexcept {
+    if (request.direction == io_direction::none || request.fd < 0) return nullptr;
+    const auto number = static_cast<std::size_t>(request.fd);
+    if (number / page_size >= pages_.size()) pages_.resize(number / page_size + 1);
+    auto& in = pages_[number / page_size];
+    if (!in) in = std::make_unique<page>();
+    return &in->gates[number % page_size][request.direction == io_direction::out ? 1 : 0];
+}
+
+bool io_driver::try_now(io_op& op) noexcept {
+    if (!op.request_.direct || direct_left_ <= 0) return false;
+    --direct_left_;
+    for (;;) {
+        const int result = backend_->try_now(op.request_);
+        if (result == backend::not_now) return false;
+        if (!op.again(result)) {
+            op.result_ = result;
+            op.state_ = io_op::state::done;
+            return true;
+        }
+    }
+}
+
+bool io_driver::start(io_op& op) noexcept {
+    op.gate_ = gate_of(op.request_);
+    if (op.gate_ != nullptr && !op.gate_->waiting.empty()) {
+        op.state_ = io_op::state::queued;
+        op.gate_->waiting.push_back(op);
+        return true;
+    }
+    if (try_now(op)) return false;
+    if (op.gate_ != nullptr) op.gate_->waiting.push_back(op);
+    submit(op);
+    return true;
+}
+
+void io_driver::submit(io_op& op) noexcept {
+    op.state_ = io_op::state::in_flight;
+    backend_->submit(op);
+}
+
+void io_driver::completed(io_op& op, int result) noexcept {
+    // The ring's poll can report what was true a moment ago only; poll(2) looks again.
+    if (op.request_.code == io_code::poll && result > 0 && !op.cancel_asked_) {
+        const int now = call_now(op.request_);
+        if (now == backend::not_now) return submit(op);
+        result = now;
+    }
+    if (op.again(result)) {
+        if (op.cancel_asked_) return finish(op, -ECANCELED);
+        if (!try_now(op)) return submit(op);
+        result = op.result_;
+    }
+    finish(op, result);
+}
+
+void io_driver::finish(io_op& op, int result) noexcept {
+    op.result_ = result;
+    op.state_ = io_op::state::done;
+    if (io_gate* gate = op.gate_) {
+        op.unlink();
+        advance(*gate);
+    }
+    op.who_.resume();
+}
+
+void io_driver::advance(io_gate& gate) noexcept {
+    while (!gate.waiting.empty()) {
+        io_op& next = gate.waiting.front();
+        if (next.in_flight()) return;
+        if (!try_now(next)) return submit(next);
+        next.unlink();
+        next.who_.resume();
+    }
+}
+
+cancellation io_driver::cancel(io_op& op) noexcept {
+    switch (op.state_) {
+        case io_op::state::queued:
+            op.unlink();
+            op.state_ = io_op::state::done;
+            return cancellation::now;
+        case io_op::state::in_flight:
+            if (!std::exchange(op.cancel_asked_, true)) backend_->cancel(op);
+            return cancellation::later;
+        case io_op::state::idle:
+        case io_op::state::done: break;
+    }
+    const bool stopped =
+        op.cancel_asked_ && !op.closed_ && (op.result_ == -ECANCELED || op.result_ == -EINTR);
+    return stopped ? cancellation::now : cancellation::too_late;
+}
+
+void io_driver::close(int fd) noexcept {
+    for (const io_direction way : {io_direction::in, io_direction::out}) {
+        io_gate* gate = gate_of({.direction = way, .fd = fd});
+        if (gate == nullptr) continue;
+        while (!gate->waiting.empty()) {
+            io_op& op = gate->waiting.pop_front();
+            op.gate_ = nullptr;
+            op.closed_ = true;
+            if (op.in_flight()) {
+                if (!std::exchange(op.cancel_asked_, true)) backend_->cancel(op);
+            } else {
+                op.result_ = -ECANCELED;
+                op.state_ = io_op::state::done;
+                op.who_.resume();
+            }
+        }
+    }
+}
+
+}  // namespace runnel::detail
+
+namespace runnel::io::detail {
+
+std::error_code code_of(const io_op& op) noexcept {
+    if (op.closed() && (op.result() == -ECANCELED || op.result() == -EINTR)) return errc::closed;
+    return {-op.result(), std::system_category()};
+}
+
+void throw_failed(const io_op& op, std::string_view object, int number) {
+    throw_error(code_of(op), op.verb(), object, number);
+}
+
+}  // namespace runnel::io::detail

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <runnel/detail/io_op.hpp>
+#include <runnel/detail/list.hpp>
+
+#include "backend.hpp"
+
+namespace runnel::detail {
+
+/// The operations that wait on one descriptor in one direction; the first is in flight. Nothing
+/// overtakes: a later one is tried when all before it are done.
+struct io_gate {
+    list<io_op> waiting;
+};
+
+/// Between operations and the backend: order per descriptor, direct attempts, cancellation, close.
+class io_driver final : public completion_sink {
+public:
+    explicit io_driver(scheduler& home) noexcept : home_(home) {}
+    void attach(std::unique_ptr<backend> to) noexcept { backend_ = std::move(to); }
+    [[nodiscard]] backend& under() noexcept { return *backend_; }
+    [[nodiscard]] const backend& under() const noexcept { return *backend_; }
+
+    bool start(io_op& op) noexcept;
+    cancellation cancel(io_op& op) noexcept;
+    /// Ends what is pending on `fd` with errc::closed; the number may be reused afterwards.
+    void close(int fd) noexcept;
+    /// Direct attempts allowed before the others get a turn; then operations go by way of the ring.
+    void refill() noexcept { direct_left_ = direct_per_turn; }
+
+    /// The driver of the loop that `s` is part of.
+    static io_driver& of(scheduler& s) noexcept;
+
+private:
+    static constexpr int direct_per_turn = 128;
+    static constexpr std::size_t page_size = 64;
+    struct page {
+        std::array<std::array<io_gate, 2>, page_size> gates;
+    };
+
+    io_gate* gate_of(const io_request& request) noexcept;
+    bool try_now(io_op& op) noexcept;
+    void submit(io_op& op) noexcept;
+    void completed(io_op& op, int result) noexcept override;
+    void finish(io_op& op, int result) noexcept;
+    void advance(io_gate& gate) noexcept;
+
+    scheduler& home_;
+    std::unique_ptr<backend> backend_;
+    std::vector<std::unique_ptr<page>> pages_;
+    int direct_left_ = direct_per_turn;
+};
+
+}  // namespace runnel::detail

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+#include <runnel/loop.hpp>
+
+#include <csignal>
+
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <runnel/io.hpp>
+#include <runnel/run.hpp>
+#include <runnel/with_timeout.hpp>
+
+#include "interrupt.hpp"
+#include "loop_core.hpp"
+
+namespace runnel {
+
+loop::loop(loop_options options) : core_(std::make_unique<detail::loop_core>(*this, options)) {}
+
+loop::~loop() { core_->shut_down(); }
+
+nursery& loop::root() noexcept { return core_->root; }
+
+void loop::require_home(const char* operation) const {
+    if (!core_->sched.on_home_thread()) throw_error(errc::wrong_thread, operation, "loop");
+}
+
+void loop::on_error(std::function<void(std::exception_ptr)> handler) {
+    core_->on_error = std::move(handler);
+}
+
+void loop::cancel() noexcept { core_->root.cancel_children(); }
+
+void loop::run() {
+    core_->run_until([](void* self) { return static_cast<loop*>(self)->done(); }, this);
+}
+
+int loop::fd() { return core_->host_fd(); }
+void loop::poll() { core_->poll(); }
+int loop::timeout_ms() const noexcept { return core_->timeout_ms(); }
+bool loop::done() const noexcept { return core_->root.size() == 0; }
+
+std::optional<std::chrono::steady_clock::time_point> loop::next_deadline() const noexcept {
+    if (core_->sched.timers.empty()) return std::nullopt;
+    return core_->sched.timers.nearest();
+}
+
+void loop::post_node(posted_node* node) {
+    node->to = this;
+    core_->sched.schedule(*node);
+}
+
+void loop::report(std::exception_ptr error) noexcept { core_->report(std::move(error)); }
+
+std::chrono::steady_clock::time_point loop::now() const noexcept { return core_->sched.now(); }
+
+loop_stats loop::stats() const noexcept {
+    loop_stats all = core_->driver.under().counts;
+    all.resumes = core_->sched.resumes;
+    all.timers = core_->sched.timers.size();
+    all.tasks = core_->root.size();
+    return all;
+}
+
+loop* loop::current() noexcept {
+    detail::loop_core* core = detail::loop_core::current();
+    return core != nullptr ? static_cast<loop*>(core->sched.loop_object) : nullptr;
+}
+
+namespace {
+
+task<> reap(unique_fd pidfd, std::function<void()> stop, std::chrono::nanoseconds grace) {
+    if (stop) stop();
+    const auto ended = co_await with_timeout(io::poll(pidfd.get(), POLLIN), grace);
+    if (!ended) {
+        ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
+        co_await io::poll(pidfd.get(), POLLIN);
+    }
+    // ECHILD if somebody else in this process has waited for it already.
+    ::siginfo_t info{};
+    ::waitid(P_PIDFD, static_cast<::id_t>(pidfd.get()), &info, WEXITED | WNOHANG);
+}
+
+}  // namespace
+
+void loop::reap_later(unique_fd pidfd, std::function<void()> stop, std::chrono::nanoseconds grace) {
+    core_->reaper.start(reap, std::move(pidfd), std::move(stop), grace);
+}
+
+bool detail::run_main(loop& l, task<> main) {
+    loop_core& core = loop_core::of(l);
+    struct {
+        loop& l;
+        interrupt_watch interrupt;
+        bool ended = false;
+    } state{l, interrupt_watch(l)};
+    auto wrapped = [](task<> body, bool& ended) -> task<> {
+        struct mark {
+            bool& flag;
+            ~mark() { flag = true; }
+        } at_end{ended};
+        co_await std::move(body);
+    };
+    l.start(wrapped, std::move(main), std::ref(state.ended));
+    core.run_until(
+        [](void* context) {
+            auto& s = *static_cast<decltype(state)*>(context);
+            if (s.interrupt.taken()) s.l.cancel();
+            return s.ended;
+        },
+        &state);
+    return state.interrupt.seen();
+}
+
+}  // namespace runnel

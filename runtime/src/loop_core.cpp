@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: MIT
+#include "loop_core.hpp"
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <stdexcept>
+
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "sigpipe.hpp"
+
+namespace runnel::detail {
+namespace {
+
+// Resumptions in one go before the ring and the timers are looked at.
+constexpr unsigned ready_budget = 128;
+
+unsigned entries_from_environment(unsigned otherwise) noexcept {
+    const char* text = std::getenv("RUNNEL_RING_ENTRIES");
+    const long value = text != nullptr ? std::strtol(text, nullptr, 10) : 0;
+    return value > 0 && value <= 32768 ? static_cast<unsigned>(value) : otherwise;
+}
+
+}  // namespace
+
+standing_nursery::standing_nursery(scheduler& home, loop_core& of) noexcept : nursery(home) {
+    isolate_errors(
+        [](void* core, std::exception_ptr error) {
+            static_cast<loop_core*>(core)->report(std::move(error));
+        },
+        &of);
+}
+
+loop_core*& loop_core::current() noexcept {
+    static constinit thread_local loop_core* running = nullptr;
+    return running;
+}
+
+io_driver& io_driver::of(scheduler& s) noexcept {
+    return loop_core::of(*static_cast<loop*>(s.loop_object)).driver;
+}
+
+loop_core::loop_core(loop& facade, loop_options wanted) : options(wanted), facade_(facade) {
+    ignore_sigpipe();
+    sched.loop_object = &facade;
+    sched.wake = &wake;
+    sched.on_error = [](scheduler& s, std::exception_ptr error) noexcept {
+        of(*static_cast<loop*>(s.loop_object)).report(std::move(error));
+    };
+    sched.virtual_time = options.virtual_time;
+    sched.virtual_now = clock::now();
+    read_coarse_clock();
+    const unsigned entries = entries_from_environment(options.entries);
+    if (options.chaos.seed != 0)
+        driver.attach(make_chaos_backend(driver, entries, options.chaos));
+    else
+        driver.attach(make_uring_backend(driver, entries));
+    wake_fd_ = unique_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!wake_fd_) throw_errno(errno, "eventfd", "loop");
+    wake_op_ = std::make_unique<wake_op>(*this);
+}
+
+loop_core::~loop_core() { restore_sigpipe(); }
+
+void loop_core::bind(const char* operation) {
+    if (!bound_) {
+        driver.under().enable();
+        sched.bind_to_this_thread();
+        bound_ = true;
+        arm_wake();
+    } else if (!sched.on_home_thread()) {
+        throw_error(errc::wrong_thread, operation, "loop");
+    }
+}
+
+// --- waking ---
+
+loop_core::wake_op::wake_op(loop_core& of) noexcept
+    : io_op({.code = io_code::read,
+             .direction = io_direction::none,
+             .fd = of.wake_fd_.get(),
+             .length = sizeof count_,
+             .address = io::detail::address_of(&count_)}),
+      core_(of) {}
+
+branch& loop_core::wake_op::scope() const noexcept { return core_.idle_scope_; }
+
+void loop_core::wake_op::arm() noexcept {
+    armed_ = true;
+    start(waiter(*this));
+}
+
+void loop_core::wake_op::run() noexcept {
+    armed_ = false;
+    if (!retired_) arm();
+}
+
+void loop_core::wake_op::retire() noexcept {
+    retired_ = true;
+    if (armed_) io_op::cancel();
+}
+
+void loop_core::arm_wake() {
+    if (!wake_op_->armed()) wake_op_->arm();
+}
+
+void loop_core::wake(scheduler& s) noexcept {
+    of(*static_cast<loop*>(s.loop_object)).wake_from_anywhere();
+}
+
+void loop_core::wake_from_anywhere() noexcept {
+    // Pairs with sleep(): either the sleeper sees what was queued, or this sees it asleep.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (!asleep_.exchange(false, std::memory_order_seq_cst)) return;
+    const std::uint64_t one = 1;
+    const int saved = errno;
+    [[maybe_unused]] const auto n = ::write(wake_fd_.get(), &one, sizeof one);
+    errno = saved;
+}
+
+bool loop_core::interrupted(void* self) noexcept {
+    auto& core = *static_cast<loop_core*>(self);
+    return core.sched.take_remote();
+}
+
+// --- turning ---
+
+bool loop_core::kernel_busy() const noexcept {
+    return driver.under().counts.in_flight > (wake_op_->armed() ? 1u : 0u);
+}
+
+void loop_core::turn(bool may_block) {
+    struct in_turn {
+        explicit in_turn(loop_core& c) : core(c), outer(std::exchange(current(), &c)) {
+            c.in_turn_ = true;
+        }
+        ~in_turn() {
+            core.in_turn_ = false;
+            current() = outer;
+        }
+        loop_core& core;
+        loop_core* outer;
+    } guard(*this);
+
+    driver.refill();
+    sched.take_remote();
+    const unsigned ran = sched.run_ready(ready_budget);
+    if (!sched.virtual_time) sched.fire_timers();
+    // What has run may have ended what the caller waits for: it looks before the loop sleeps, and
+    // the same system call then submits and waits.
+    if (ran != 0 && may_block && !sched.has_ready()) return;
+    if (sched.has_ready() || !may_block) {
+        if (driver.under().pending()) driver.under().poll();
+        if (!sched.virtual_time) return;
+    }
+    if (!sched.has_ready()) sleep(may_block);
+}
+
+void loop_core::read_coarse_clock() noexcept {
+    ::timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    sched.coarse_ms = static_cast<std::uint32_t>(now.tv_sec * 1000 + now.tv_nsec / 1'000'000);
+}
+
+void loop_core::sleep(bool may_block) {
+    backend& under = driver.under();
+    time_point until = sched.timers.nearest();
+    if (sched.virtual_time) {
+        // Time passes only when nothing else can happen.
+        if (under.pending()) under.poll();
+        if (sched.has_ready()) return;
+        if (!kernel_busy() && until != time_point::max()) {
+            if (until > sched.virtual_now) sched.virtual_now = until;
+            sched.fire_timers();
+            return;
+        }
+        until = time_point::max();
+    }
+    if (!may_block) return;
+    asleep_.store(true, std::memory_order_seq_cst);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (!sched.take_remote()) under.wait(until, &interrupted, this);
+    asleep_.store(false, std::memory_order_relaxed);
+    read_coarse_clock();
+}
+
+void loop_core::run_until(bool (*done)(void*), void* context) {
+    if (in_turn_) throw std::logic_error("run on loop: it is running already");
+    bind("run");
+    while (!done(context)) {
+        turn(true);
+        throw_collected();
+    }
+}
+
+void loop_core::poll() {
+    if (in_turn_)
+        throw std::logic_error("poll on loop: called from inside one of the loop's own tasks");
+    bind("poll");
+    asleep_.store(false, std::memory_order_relaxed);
+    // A bounded number of turns, until one brings nothing more: the foreign loop wants its turn.
+    for (int i = 0; i < 16; ++i) {
+        turn(false);
+        if (!sched.has_ready() && !driver.under().pending()) break;
+    }
+    if (host_fd_) {
+        // After the turn, since a turn signals it, too. What comes between draining and looking
+        // again is seen by one or the other.
+        std::uint64_t count = 0;
+        [[maybe_unused]] auto n = ::read(host_fd_.get(), &count, sizeof count);
+        asleep_.store(true, std::memory_order_seq_cst);
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+        sched.take_remote();
+        if (sched.has_ready() || driver.under().pending()) {
+            count = 1;
+            n = ::write(host_fd_.get(), &count, sizeof count);
+        }
+    }
+    throw_collected();
+}
+
+int loop_core::host_fd() {
+    if (!host_fd_) {
+        bind("fd");
+        host_fd_ = unique_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+        if (!host_fd_) throw_errno(errno, "eventfd", "loop");
+        driver.under().notify(host_fd_.get());
+        // There may be work already: the first poll of the host must not sleep over it.
+        const std::uint64_t one = 1;
+        [[maybe_unused]] const auto n = ::write(host_fd_.get(), &one, sizeof one);
+    }
+    return host_fd_.get();
+}
+
+int loop_core::timeout_ms() const noexcept {
+    if (sched.has_ready() || driver.under().pending()) return 0;
+    const time_point nearest = sched.timers.nearest();
+    if (nearest == time_point::max()) return -1;
+    const auto left = nearest - sched.now();
+    if (left <= left.zero() || sched.virtual_time) return 0;
+    const auto ms = std::chrono::ceil<std::chrono::milliseconds>(left).count();
+    return ms > 0x7fffffff ? 0x7fffffff : static_cast<int>(ms);
+}
+
+// --- errors and the end ---
+
+void loop_core::report(std::exception_ptr error) noexcept {
+    if (on_error) {
+        try {
+            on_error(error);
+            return;
+        } catch (...) {
+            error = std::current_exception();
+        }
+    }
+    if (!closing.load(std::memory_order_relaxed)) {
+        collected.push_back(std::move(error));
+        return;
+    }
+    // Nobody is left to throw to.
+    try {
+        std::rethrow_exception(error);
+    } catch (const std::exception& e) {
+        std::fprintf(stderr, "runnel: error while a loop ended: %s\n", e.what());
+    } catch (...) {
+        std::fprintf(stderr, "runnel: error while a loop ended\n");
+    }
+}
+
+void loop_core::throw_collected() {
+    if (!collected.empty()) [[unlikely]]
+        rethrow_first(std::exchange(collected, {}));
+}
+
+void loop_core::shut_down() noexcept {
+    const bool empty = root.size() == 0 && reaper.size() == 0 && !bound_ && !sched.has_ready();
+    closing.store(true, std::memory_order_relaxed);
+    if (!empty) {
+        if (bound_ && !sched.on_home_thread()) {
+            std::fprintf(stderr,
+                         "runnel: fatal: a loop was destroyed on another thread than ran it\n");
+            std::abort();
+        }
+        try {
+            bind("destroy");
+        } catch (const std::exception& e) {
+            std::fprintf(stderr, "runnel: fatal: %s\n", e.what());
+            std::abort();
+        }
+        root.cancel();
+        wake_op_->retire();
+        const time_point begun = clock::now();
+        auto next_report = begun + std::chrono::seconds(1);
+        while (root.size() != 0 || reaper.size() != 0 || driver.under().counts.in_flight != 0 ||
+               sched.has_ready() || sched.take_remote()) {
+            struct alarm final : timer_node {
+                void fire() noexcept override {}
+            } tick;
+            if (!sched.virtual_time) sched.arm(tick, next_report);
+            turn(true);
+            sched.disarm(tick);
+            if (clock::now() >= next_report) {
+                next_report += std::chrono::seconds(10);
+                std::cerr << "runnel: a loop that ends is waiting for:\n";
+                facade_.dump(std::cerr);
+            }
+        }
+    }
+}
+
+}  // namespace runnel::detail

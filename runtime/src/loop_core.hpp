@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <atomic>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include <runnel/detail/scheduler.hpp>
+#include <runnel/io.hpp>
+#include <runnel/loop.hpp>
+#include <runnel/nursery.hpp>
+
+#include "driver.hpp"
+
+namespace runnel::detail {
+
+/// A nursery without a body, whose children's errors are collected.
+class standing_nursery final : public nursery {
+public:
+    standing_nursery(scheduler& home, loop_core& of) noexcept;
+    using nursery::cancel_children;
+    using nursery::dump_children;
+
+private:
+    void emptied() noexcept override {}
+};
+
+/// What a loop is made of.
+class loop_core {
+public:
+    loop_core(loop& facade, loop_options options);
+    ~loop_core();
+
+    /// One turn: what is ready, what is due, what has completed. Sleeps only if `may_block` and
+    /// nothing else is to be done.
+    void turn(bool may_block);
+    void run_until(bool (*done)(void*), void* context);
+    void poll();
+    void bind(const char* operation);
+    int host_fd();
+    [[nodiscard]] int timeout_ms() const noexcept;
+    void wake_from_anywhere() noexcept;
+    void throw_collected();
+    void report(std::exception_ptr error) noexcept;
+    void shut_down() noexcept;
+
+    scheduler sched;
+    io_driver driver{sched};
+    standing_nursery root{sched, *this};
+    standing_nursery reaper{sched, *this};
+    std::function<void(std::exception_ptr)> on_error;
+    std::vector<std::exception_ptr> collected;
+    loop_options options;
+    std::atomic<bool> closing{false};
+
+    static loop_core& of(loop& l) noexcept { return *l.core_; }
+    static loop_core*& current() noexcept;
+
+private:
+    static void wake(scheduler& s) noexcept;
+    static bool interrupted(void* self) noexcept;
+    void sleep(bool may_block);
+    void arm_wake();
+    void read_coarse_clock() noexcept;
+    [[nodiscard]] bool kernel_busy() const noexcept;
+
+    /// Reads the wake-up descriptor, for ever.
+    class wake_op final : public io_op, public await_point {
+    public:
+        wake_op(loop_core& of) noexcept;
+        void arm() noexcept;
+        void retire() noexcept;
+        [[nodiscard]] bool armed() const noexcept { return armed_; }
+
+    private:
+        void run() noexcept override;
+        runnel::cancellation cancel() noexcept override { return cancellation::too_late; }
+        branch& scope() const noexcept override;
+        loop_core& core_;
+        std::uint64_t count_ = 0;
+        bool armed_ = false;
+        bool retired_ = false;
+    };
+    /// The scope that the wake-up operation waits in.
+    struct idle_scope final : branch {
+        explicit idle_scope(scheduler& home) noexcept : branch(home) {}
+        void ended(bool) noexcept override {}
+    };
+
+    loop& facade_;
+    unique_fd wake_fd_;
+    unique_fd host_fd_;
+    idle_scope idle_scope_{sched};
+    std::unique_ptr<wake_op> wake_op_;
+    std::atomic<bool> asleep_{false};
+    bool in_turn_ = false;
+    bool bound_ = false;
+};
+
+}  // namespace runnel::detail

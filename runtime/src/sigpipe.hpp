@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+namespace runnel::detail {
+
+/// SIGPIPE is ignored while a loop lives, if nobody has set a handler: a write to a closed pipe is
+/// an error of that write, not the end of the process. The last loop restores the disposition.
+void ignore_sigpipe() noexcept;
+void restore_sigpipe() noexcept;
+
+}  // namespace runnel::detail

@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: MIT
+// The only file that speaks to io_uring. liburing sets the ring up and gives submission entries;
+// the enter calls are made here, since one call has to submit, wait and carry the deadline.
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include <liburing.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "backend.hpp"
+#include "diagnosis.hpp"
+#include "kernel.hpp"
+#include "spin.hpp"
+
+namespace runnel::detail {
+namespace {
+
+class uring_backend final : public backend {
+public:
+    uring_backend(completion_sink& sink, unsigned entries);
+    ~uring_backend() override;
+
+    int try_now(const io_request& request) noexcept override {
+        ++counts.direct_calls;
+        return call_now(request);
+    }
+    void submit(io_op& op) noexcept override;
+    void cancel(io_op& op) noexcept override;
+    void poll() noexcept override;
+    void wait(time_point until, bool (*interrupted)(void*), void* context) noexcept override;
+    bool pending() const noexcept override;
+    void enable() override;
+    void notify(int event_fd) override;
+
+private:
+    // Where an answer goes. The generation is part of user_data, so that an answer to an earlier
+    // user of the slot is recognised.
+    struct slot {
+        io_op* op = nullptr;
+        std::uint32_t generation = 0;
+        std::uint32_t next_free = 0;
+    };
+
+    io_uring_sqe* entry() noexcept;
+    void prepare(io_uring_sqe& sqe, const io_request& request) noexcept;
+    [[nodiscard]] unsigned unsubmitted() const noexcept { return ring_.sq.sqe_tail - submitted_; }
+    [[nodiscard]] unsigned available() const noexcept {
+        return __atomic_load_n(ring_.cq.ktail, __ATOMIC_ACQUIRE) - *ring_.cq.khead;
+    }
+    [[nodiscard]] bool kernel_has_work() const noexcept {
+        return (__atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED) &
+                (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+    }
+    int enter(unsigned wait_for, unsigned flags, time_point until) noexcept;
+    bool reap() noexcept;
+    void stash() noexcept;
+    void deliver(std::uint64_t data, int result) noexcept;
+
+    completion_sink& sink_;
+    io_uring ring_{};
+    unsigned submitted_ = 0;
+    int enter_fd_ = -1;
+    unsigned enter_flags_ = 0;
+    bool deferred_ = false;
+    std::vector<slot> slots_;
+    std::uint32_t free_ = 0;  // index + 1 of the first free slot
+    std::vector<std::pair<std::uint64_t, int>> stashed_;
+    spin_policy spin_;
+};
+
+constexpr std::uint64_t ignored_answer = 0;
+
+uring_backend::uring_backend(completion_sink& sink, unsigned entries) : sink_(sink) {
+    // Wanted flags, given up one by one where the kernel is older than they are.
+    unsigned wanted = IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE |
+                      IORING_SETUP_R_DISABLED | IORING_SETUP_SINGLE_ISSUER |
+                      IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
+    if (feature_disabled("defer_taskrun"))
+        wanted ^= IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_COOP_TASKRUN;
+    for (;;) {
+        io_uring_params params{};
+        params.flags = wanted;
+        params.cq_entries = entries < 16 ? 2 * entries : 16 * entries;
+        const int error = io_uring_queue_init_params(entries, &ring_, &params);
+        if (error == 0) break;
+        if (error == -EINVAL && (wanted & IORING_SETUP_DEFER_TASKRUN)) {
+            wanted ^= IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_COOP_TASKRUN;
+        } else if (error == -ENOMEM && entries > 8) {
+            entries /= 2;  // RLIMIT_MEMLOCK
+        } else {
+            throw_no_io_uring(-error);
+        }
+    }
+    deferred_ = (wanted & IORING_SETUP_DEFER_TASKRUN) != 0;
+    // A child that kept the mappings would keep a dead parent's operations alive.
+    ::madvise(ring_.sq.ring_ptr, ring_.sq.ring_sz, MADV_DONTFORK);
+    if (ring_.cq.ring_ptr != ring_.sq.ring_ptr)
+        ::madvise(ring_.cq.ring_ptr, ring_.cq.ring_sz, MADV_DONTFORK);
+    ::madvise(ring_.sq.sqes, *ring_.sq.kring_entries * sizeof(io_uring_sqe), MADV_DONTFORK);
+    // The index array is the identity for ever, so that a submission is one store of the tail.
+    for (unsigned i = 0; i < *ring_.sq.kring_entries; ++i) ring_.sq.array[i] = i;
+    if ((ring_.features & kernel::feature_no_iowait) != 0) enter_flags_ |= kernel::enter_no_iowait;
+    slots_.reserve(64);
+}
+
+uring_backend::~uring_backend() { io_uring_queue_exit(&ring_); }
+
+void uring_backend::enable() {
+    // The shared liburing 2.3 exports no wrapper for it.
+    if (::syscall(__NR_io_uring_register, ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0) <
+        0)
+        throw std::system_error(errno, std::system_category(), "enable on ring");
+    enter_fd_ = ring_.ring_fd;
+    if (io_uring_register_ring_fd(&ring_) == 1) {
+        enter_fd_ = ring_.enter_ring_fd;
+        enter_flags_ |= IORING_ENTER_REGISTERED_RING;
+    }
+}
+
+void uring_backend::notify(int event_fd) {
+    const int error = io_uring_register_eventfd(&ring_, event_fd);
+    if (error < 0) throw std::system_error(-error, std::system_category(), "notify on ring");
+}
+
+io_uring_sqe* uring_backend::entry() noexcept {
+    for (;;) {
+        if (io_uring_sqe* sqe = io_uring_get_sqe(&ring_)) [[likely]]
+            return sqe;
+        // A full ring is a normal event: the kernel is given what there is. If it takes nothing
+        // before it has delivered (EBUSY), the answers make room and are given out later.
+        if (enter(0, IORING_ENTER_GETEVENTS, {}) < 0) stash();
+    }
+}
+
+void uring_backend::prepare(io_uring_sqe& sqe, const io_request& request) noexcept {
+    std::memset(&sqe, 0, sizeof sqe);
+    sqe.fd = request.fd;
+    sqe.addr = request.address;
+    sqe.len = request.length;
+    switch (request.code) {
+        case io_code::nop:
+            sqe.opcode = IORING_OP_NOP;
+            sqe.fd = -1;
+            break;
+        case io_code::read:
+            sqe.opcode = IORING_OP_READ;
+            sqe.off = request.offset;
+            break;
+        case io_code::write:
+            sqe.opcode = IORING_OP_WRITE;
+            sqe.off = request.offset;
+            break;
+        case io_code::recv:
+            sqe.opcode = IORING_OP_RECV;
+            sqe.msg_flags = request.flags;
+            break;
+        case io_code::send:
+            sqe.opcode = IORING_OP_SEND;
+            sqe.msg_flags = request.flags;
+            break;
+        case io_code::recvmsg:
+            sqe.opcode = IORING_OP_RECVMSG;
+            sqe.len = 1;
+            sqe.msg_flags = request.flags;
+            break;
+        case io_code::sendmsg:
+            sqe.opcode = IORING_OP_SENDMSG;
+            sqe.len = 1;
+            sqe.msg_flags = request.flags;
+            break;
+        case io_code::accept:
+            sqe.opcode = IORING_OP_ACCEPT;
+            sqe.addr2 = request.extra;
+            sqe.accept_flags = request.flags;
+            break;
+        case io_code::connect:
+            sqe.opcode = IORING_OP_CONNECT;
+            sqe.len = 0;
+            sqe.off = request.length;
+            break;
+        case io_code::poll:
+            sqe.opcode = IORING_OP_POLL_ADD;
+            sqe.addr = 0;
+            sqe.poll32_events = request.flags;
+            break;
+        case io_code::futex_wait:
+            sqe.opcode = kernel::op_futex_wait;
+            sqe.fd = kernel::futex2_size_u32;
+            sqe.off = request.offset;
+            sqe.addr3 = request.extra;
+            break;
+        case io_code::futex_wake:
+            sqe.opcode = kernel::op_futex_wake;
+            sqe.fd = kernel::futex2_size_u32;
+            sqe.off = request.offset;
+            sqe.addr3 = request.extra;
+            break;
+        case io_code::waitid:
+            sqe.opcode = kernel::op_waitid;
+            sqe.len = P_PIDFD;
+            sqe.file_index = request.flags;
+            sqe.addr = 0;
+            sqe.addr2 = request.address;
+            break;
+        case io_code::fsync: sqe.opcode = IORING_OP_FSYNC; break;
+    }
+}
+
+void uring_backend::submit(io_op& op) noexcept {
+    std::uint32_t index = free_;
+    if (index == 0) {
+        slots_.emplace_back();
+        index = static_cast<std::uint32_t>(slots_.size());
+    } else {
+        free_ = slots_[index - 1].next_free;
+    }
+    slot& mine = slots_[index - 1];
+    mine.op = &op;
+    op.slot = index;
+    io_uring_sqe* sqe = entry();
+    prepare(*sqe, op.request());
+    sqe->user_data = (std::uint64_t(mine.generation) << 32) | index;
+    ++counts.submissions;
+    ++counts.in_flight;
+}
+
+void uring_backend::cancel(io_op& op) noexcept {
+    io_uring_sqe* sqe = entry();
+    std::memset(sqe, 0, sizeof *sqe);
+    sqe->opcode = IORING_OP_ASYNC_CANCEL;
+    sqe->fd = -1;
+    sqe->addr = (std::uint64_t(slots_[op.slot - 1].generation) << 32) | op.slot;
+    sqe->user_data = ignored_answer;
+    ++counts.submissions;
+}
+
+int uring_backend::enter(unsigned wait_for, unsigned flags, time_point until) noexcept {
+    const unsigned count = unsubmitted();
+    if (count != 0) __atomic_store_n(ring_.sq.ktail, ring_.sq.sqe_tail, __ATOMIC_RELEASE);
+    flags |= enter_flags_;
+    __kernel_timespec span{};
+    io_uring_getevents_arg argument{};
+    void* extra = nullptr;
+    std::size_t extra_size = 0;
+    if (wait_for != 0 && until != time_point::max()) {
+        auto left = until - clock::now();
+        if (left < left.zero()) left = left.zero();
+        span.tv_sec = std::chrono::duration_cast<std::chrono::seconds>(left).count();
+        span.tv_nsec = (left - std::chrono::seconds(span.tv_sec)).count();
+        argument.ts = reinterpret_cast<std::uintptr_t>(&span);
+        flags |= IORING_ENTER_EXT_ARG;
+        extra = &argument;
+        extra_size = sizeof argument;
+    }
+    ++counts.enters;
+    const long done =
+        ::syscall(__NR_io_uring_enter, enter_fd_, count, wait_for, flags, extra, extra_size);
+    if (done > 0) {
+        submitted_ += static_cast<unsigned>(done);
+        ring_.sq.sqe_head = submitted_;
+        return 0;
+    }
+    return done < 0 ? -errno : 0;
+}
+
+void uring_backend::deliver(std::uint64_t data, int result) noexcept {
+    ++counts.completions;
+    const auto index = static_cast<std::uint32_t>(data);
+    if (index == ignored_answer || index > slots_.size()) return;
+    slot& from = slots_[index - 1];
+    if (from.generation != data >> 32 || from.op == nullptr) return;
+    io_op& op = *from.op;
+    from.op = nullptr;
+    ++from.generation;
+    from.next_free = free_;
+    free_ = index;
+    --counts.in_flight;
+    sink_.completed(op, result);
+}
+
+bool uring_backend::reap() noexcept {
+    if (!stashed_.empty()) [[unlikely]] {
+        const auto answers = std::exchange(stashed_, {});
+        for (const auto& [data, result] : answers) deliver(data, result);
+    }
+    unsigned head = *ring_.cq.khead;
+    // What completes while answers are given out waits for the next turn.
+    const unsigned end = __atomic_load_n(ring_.cq.ktail, __ATOMIC_ACQUIRE);
+    if (head == end) return false;
+    const unsigned mask = *ring_.cq.kring_mask;
+    // Giving out may stash what is left, which moves the head.
+    while (static_cast<int>(end - head) > 0) {
+        const io_uring_cqe& cqe = ring_.cq.cqes[head & mask];
+        const std::uint64_t data = cqe.user_data;
+        const int result = cqe.res;
+        __atomic_store_n(ring_.cq.khead, head + 1, __ATOMIC_RELEASE);
+        deliver(data, result);
+        head = *ring_.cq.khead;
+    }
+    return true;
+}
+
+void uring_backend::stash() noexcept {
+    unsigned head = *ring_.cq.khead;
+    const unsigned end = __atomic_load_n(ring_.cq.ktail, __ATOMIC_ACQUIRE);
+    for (; head != end; ++head) {
+        const io_uring_cqe& cqe = ring_.cq.cqes[head & *ring_.cq.kring_mask];
+        stashed_.emplace_back(cqe.user_data, cqe.res);
+    }
+    __atomic_store_n(ring_.cq.khead, head, __ATOMIC_RELEASE);
+}
+
+bool uring_backend::pending() const noexcept {
+    return available() != 0 || unsubmitted() != 0 || !stashed_.empty() || kernel_has_work();
+}
+
+void uring_backend::poll() noexcept {
+    if (unsubmitted() != 0 || kernel_has_work()) enter(0, IORING_ENTER_GETEVENTS, {});
+    reap();
+}
+
+void uring_backend::wait(time_point until, bool (*interrupted)(void*), void* context) noexcept {
+    if (available() != 0 || !stashed_.empty()) {
+        poll();
+        return;
+    }
+    const unsigned bursts = spin_.bursts();
+    if (bursts != 0) {
+        // Submit, and fetch what is done at once; then watch for what comes soon.
+        if (unsubmitted() != 0 || kernel_has_work()) {
+            enter(0, IORING_ENTER_GETEVENTS, {});
+            if (reap()) return;
+        }
+        if (interrupted(context)) return;
+        const auto something = [&] { return available() != 0 || kernel_has_work(); };
+        for (unsigned i = 0; i < bursts; ++i) {
+            if (spin_policy::burst(something)) {
+                spin_.succeeded();
+                poll();
+                return;
+            }
+            if (interrupted(context)) {
+                spin_.succeeded();
+                return;
+            }
+            ++counts.yields;
+            ::sched_yield();
+            if (until != time_point::max() && clock::now() >= until) return;
+        }
+        spin_.failed();
+    }
+    ++counts.sleeps;
+    enter(1, IORING_ENTER_GETEVENTS, until);
+    reap();
+}
+
+}  // namespace
+
+std::unique_ptr<backend> make_uring_backend(completion_sink& sink, unsigned entries) {
+    return std::make_unique<uring_backend>(sink, entries);
+}
+
+}  // namespace runnel::detail
