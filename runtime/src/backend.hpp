@@ -19,6 +19,19 @@ protected:
     ~completion_sink() = default;
 };
 
+/// The loop, as somebody who has to be told before the thread sleeps.
+class sleeper {
+public:
+    /// Something else has come while spinning: go back to the loop.
+    virtual bool interrupted() noexcept = 0;
+    /// Announces the sleep to those who wake; false if there is something to do after all.
+    virtual bool about_to_sleep() noexcept = 0;
+    virtual void woken() noexcept = 0;
+
+protected:
+    ~sleeper() = default;
+};
+
 /// The seam between the loop and whatever does the I/O: try_now, submit, cancel; completions go to
 /// the sink, from inside poll and wait only.
 class backend {
@@ -37,8 +50,8 @@ public:
     /// Submits what is pending and delivers what is there.
     virtual void poll() noexcept = 0;
     /// The same, and if nothing was there waits for something, at most until `until` (max: for
-    /// ever). Spins briefly first. `interrupted(context)` ends the spin early.
-    virtual void wait(time_point until, bool (*interrupted)(void*), void* context) noexcept = 0;
+    /// ever). Spins briefly first.
+    virtual void wait(time_point until, sleeper& who) noexcept = 0;
     /// Could poll deliver or submit something? Looks at memory only.
     [[nodiscard]] virtual bool pending() const noexcept = 0;
 

@@ -50,9 +50,9 @@ public:
         under_->poll();
         release();
     }
-    void wait(time_point until, bool (*interrupted)(void*), void* context) noexcept override {
+    void wait(time_point until, sleeper& who) noexcept override {
         if (held_.empty())
-            under_->wait(until, interrupted, context);
+            under_->wait(until, who);
         else
             under_->poll();
         release();

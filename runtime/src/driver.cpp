@@ -12,7 +12,7 @@ namespace runnel::detail {
 
 bool io_op::start(waiter who) noexcept {
     who_ = who;
-    driver_ = &io_driver::of(who.scheduler());
+    driver_ = who.scheduler().driver;
     return driver_->start(*this);
 }
 
@@ -110,7 +110,7 @@ void io_driver::finish(io_op& op, int result) noexcept {
         op.unlink();
         advance(*gate);
     }
-    op.who_.resume();
+    op.who_.resume_on(home_);
 }
 
 void io_driver::advance(io_gate& gate) noexcept {

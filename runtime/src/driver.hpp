@@ -34,9 +34,6 @@ public:
     /// Direct attempts allowed before the others get a turn; then operations go by way of the ring.
     void refill() noexcept { direct_left_ = direct_per_turn; }
 
-    /// The driver of the loop that `s` is part of.
-    static io_driver& of(scheduler& s) noexcept;
-
 private:
     static constexpr int direct_per_turn = 128;
     static constexpr std::size_t page_size = 64;

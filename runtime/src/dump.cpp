@@ -38,7 +38,7 @@ void branch::dump_tree(dump_sink& sink) const {
     std::string head = "task";
     if (const task_identity* known = known_identity())
         head += ' ' + std::to_string(known->id) + (known->name.empty() ? "" : ' ' + known->name);
-    if (cancel_requested_) head += " (cancelled)";
+    if (cancel_requested()) head += " (cancelled)";
     const promise_base* at = root_;
     if (at == nullptr || at->awaiting == nullptr) {
         sink.line(head + ": ready to run");

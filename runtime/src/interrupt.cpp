@@ -42,7 +42,8 @@ interrupt_watch::~interrupt_watch() {
 }
 
 bool interrupt_watch::taken() noexcept {
-    if (!installed_ || !struck.exchange(false)) return false;
+    if (!installed_ || !struck.load(std::memory_order_relaxed) || !struck.exchange(false))
+        return false;
     seen_ = true;
     return true;
 }

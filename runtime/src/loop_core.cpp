@@ -41,13 +41,10 @@ loop_core*& loop_core::current() noexcept {
     return running;
 }
 
-io_driver& io_driver::of(scheduler& s) noexcept {
-    return loop_core::of(*static_cast<loop*>(s.loop_object)).driver;
-}
-
 loop_core::loop_core(loop& facade, loop_options wanted) : options(wanted), facade_(facade) {
     ignore_sigpipe();
     sched.loop_object = &facade;
+    sched.driver = &driver;
     sched.wake = &wake;
     sched.on_error = [](scheduler& s, std::exception_ptr error) noexcept {
         of(*static_cast<loop*>(s.loop_object)).report(std::move(error));
@@ -114,18 +111,11 @@ void loop_core::wake(scheduler& s) noexcept {
 }
 
 void loop_core::wake_from_anywhere() noexcept {
-    // Pairs with sleep(): either the sleeper sees what was queued, or this sees it asleep.
-    std::atomic_thread_fence(std::memory_order_seq_cst);
     if (!asleep_.exchange(false, std::memory_order_seq_cst)) return;
     const std::uint64_t one = 1;
     const int saved = errno;
     [[maybe_unused]] const auto n = ::write(wake_fd_.get(), &one, sizeof one);
     errno = saved;
-}
-
-bool loop_core::interrupted(void* self) noexcept {
-    auto& core = *static_cast<loop_core*>(self);
-    return core.sched.take_remote();
 }
 
 // --- turning ---
@@ -134,31 +124,33 @@ bool loop_core::kernel_busy() const noexcept {
     return driver.under().counts.in_flight > (wake_op_->armed() ? 1u : 0u);
 }
 
-void loop_core::turn(bool may_block) {
-    struct in_turn {
-        explicit in_turn(loop_core& c) : core(c), outer(std::exchange(current(), &c)) {
-            c.in_turn_ = true;
-        }
-        ~in_turn() {
-            core.in_turn_ = false;
-            current() = outer;
-        }
-        loop_core& core;
-        loop_core* outer;
-    } guard(*this);
+/// Marks the thread as running this loop.
+class loop_core::running {
+public:
+    explicit running(loop_core& core) : core_(core), outer_(std::exchange(current(), &core)) {
+        core_.in_turn_ = true;
+    }
+    ~running() {
+        core_.in_turn_ = false;
+        current() = outer_;
+    }
+    running(const running&) = delete;
+    running& operator=(const running&) = delete;
 
+private:
+    loop_core& core_;
+    loop_core* outer_;
+};
+
+void loop_core::turn(bool may_block) {
     driver.refill();
     sched.take_remote();
-    const unsigned ran = sched.run_ready(ready_budget);
+    if (!sched.has_ready())
+        collect(may_block);
+    else if (driver.under().pending())
+        driver.under().poll();
     if (!sched.virtual_time) sched.fire_timers();
-    // What has run may have ended what the caller waits for: it looks before the loop sleeps, and
-    // the same system call then submits and waits.
-    if (ran != 0 && may_block && !sched.has_ready()) return;
-    if (sched.has_ready() || !may_block) {
-        if (driver.under().pending()) driver.under().poll();
-        if (!sched.virtual_time) return;
-    }
-    if (!sched.has_ready()) sleep(may_block);
+    sched.run_ready(ready_budget);
 }
 
 void loop_core::read_coarse_clock() noexcept {
@@ -167,7 +159,7 @@ void loop_core::read_coarse_clock() noexcept {
     sched.coarse_ms = static_cast<std::uint32_t>(now.tv_sec * 1000 + now.tv_nsec / 1'000'000);
 }
 
-void loop_core::sleep(bool may_block) {
+void loop_core::collect(bool may_block) {
     backend& under = driver.under();
     time_point until = sched.timers.nearest();
     if (sched.virtual_time) {
@@ -181,20 +173,32 @@ void loop_core::sleep(bool may_block) {
         }
         until = time_point::max();
     }
-    if (!may_block) return;
-    asleep_.store(true, std::memory_order_seq_cst);
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    if (!sched.take_remote()) under.wait(until, &interrupted, this);
-    asleep_.store(false, std::memory_order_relaxed);
+    if (may_block)
+        under.wait(until, *this);
+    else if (under.pending())
+        under.poll();
     read_coarse_clock();
 }
+
+bool loop_core::interrupted() noexcept { return sched.take_remote(); }
+
+bool loop_core::about_to_sleep() noexcept {
+    // Pairs with wake_from_anywhere(): the store is a full barrier, so that either what was queued
+    // is seen here, or the one who queued it sees that this sleeps.
+    asleep_.store(true, std::memory_order_seq_cst);
+    return !sched.take_remote();
+}
+
+void loop_core::woken() noexcept { asleep_.store(false, std::memory_order_relaxed); }
 
 void loop_core::run_until(bool (*done)(void*), void* context) {
     if (in_turn_) throw std::logic_error("run on loop: it is running already");
     bind("run");
+    const running mark(*this);
     while (!done(context)) {
         turn(true);
-        throw_collected();
+        if (!collected.empty()) [[unlikely]]
+            throw_collected();
     }
 }
 
@@ -202,20 +206,21 @@ void loop_core::poll() {
     if (in_turn_)
         throw std::logic_error("poll on loop: called from inside one of the loop's own tasks");
     bind("poll");
-    asleep_.store(false, std::memory_order_relaxed);
-    // A bounded number of turns, until one brings nothing more: the foreign loop wants its turn.
-    for (int i = 0; i < 16; ++i) {
-        turn(false);
-        if (!sched.has_ready() && !driver.under().pending()) break;
+    woken();
+    {
+        const running mark(*this);
+        // A bounded number of turns, until one brings nothing more: the foreign loop has its own.
+        for (int i = 0; i < 16; ++i) {
+            turn(false);
+            if (!sched.has_ready() && !driver.under().pending()) break;
+        }
     }
     if (host_fd_) {
         // After the turn, since a turn signals it, too. What comes between draining and looking
         // again is seen by one or the other.
         std::uint64_t count = 0;
         [[maybe_unused]] auto n = ::read(host_fd_.get(), &count, sizeof count);
-        asleep_.store(true, std::memory_order_seq_cst);
-        std::atomic_thread_fence(std::memory_order_seq_cst);
-        sched.take_remote();
+        about_to_sleep();
         if (sched.has_ready() || driver.under().pending()) {
             count = 1;
             n = ::write(host_fd_.get(), &count, sizeof count);
@@ -272,10 +277,7 @@ void loop_core::report(std::exception_ptr error) noexcept {
     }
 }
 
-void loop_core::throw_collected() {
-    if (!collected.empty()) [[unlikely]]
-        rethrow_first(std::exchange(collected, {}));
-}
+void loop_core::throw_collected() { rethrow_first(std::exchange(collected, {})); }
 
 void loop_core::shut_down() noexcept {
     const bool empty = root.size() == 0 && reaper.size() == 0 && !bound_ && !sched.has_ready();
@@ -294,8 +296,8 @@ void loop_core::shut_down() noexcept {
         }
         root.cancel();
         wake_op_->retire();
-        const time_point begun = clock::now();
-        auto next_report = begun + std::chrono::seconds(1);
+        const running mark(*this);
+        auto next_report = clock::now() + std::chrono::seconds(1);
         while (root.size() != 0 || reaper.size() != 0 || driver.under().counts.in_flight != 0 ||
                sched.has_ready() || sched.take_remote()) {
             struct alarm final : timer_node {

@@ -28,7 +28,7 @@ private:
 };
 
 /// What a loop is made of.
-class loop_core {
+class loop_core final : private sleeper {
 public:
     loop_core(loop& facade, loop_options options);
     ~loop_core();
@@ -60,8 +60,11 @@ public:
 
 private:
     static void wake(scheduler& s) noexcept;
-    static bool interrupted(void* self) noexcept;
-    void sleep(bool may_block);
+    class running;
+    bool interrupted() noexcept override;
+    bool about_to_sleep() noexcept override;
+    void woken() noexcept override;
+    void collect(bool may_block);
     void arm_wake();
     void read_coarse_clock() noexcept;
     [[nodiscard]] bool kernel_busy() const noexcept;

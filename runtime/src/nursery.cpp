@@ -14,10 +14,10 @@ void nursery::require_open() const {
     if (ended_) throw std::invalid_argument("start on nursery: the nursery has ended");
 }
 
-void nursery::begin(detail::nursery_child& made, detail::promise_base& root) noexcept {
+void nursery::begin(detail::nursery_child& made) noexcept {
     children_.push_back(made);
     ++size_;
-    made.start(root);
+    made.start();
     if (cancelled_) made.cancel();
 }
 
@@ -68,8 +68,7 @@ namespace detail {
 void join_await::await_suspend(waiter who) {
     who_ = who;
     nursery_.joining_ = this;
-    const time_point when = after(who.scheduler().now(), limit_);
-    if (when != time_point::max()) who.scheduler().arm(*this, when);
+    if (limit_ != duration::max()) who.scheduler().arm(*this, after(who.scheduler().now(), limit_));
 }
 
 cancellation join_await::await_cancel() noexcept {
@@ -93,7 +92,8 @@ void join_await::fire() noexcept {
 void nursery_await_base::begin_body(task<>&& body, waiter up) {
     up_ = up;
     body_ = task_access::take(body);
-    branch::start(body_.promise());
+    adopt(body_.promise());
+    branch::start();
 }
 
 void nursery_await_base::ended(bool cancelled) noexcept {

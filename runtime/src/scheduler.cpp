@@ -74,7 +74,7 @@ void scheduler::settle_finished() noexcept {
 }
 
 void branch::run() noexcept {
-    if (cancel_requested_) {
+    if (cancel_requested()) {
         promise_base* never_began = std::exchange(root_, nullptr);
         never_began->handle().destroy();
         ended(true);
@@ -84,8 +84,8 @@ void branch::run() noexcept {
 }
 
 void branch::cancel() noexcept {
-    if (cancel_requested_) return;
-    cancel_requested_ = true;
+    if (cancel_requested()) return;
+    home_ |= cancel_flag;
     if (root_ == nullptr) return;
     await_point* where = root_->awaiting;
     if (where == nullptr) return;  // running, or about to: its next await meets the request
@@ -95,24 +95,24 @@ void branch::cancel() noexcept {
     }
     if (where->cancel() == cancellation::now) {
         static_cast<frame_point*>(where)->set_cancelled();
-        home_->schedule(*where);
+        home().schedule(*where);
     }
 }
 
 task_identity& branch::identity() {
     branch& who = logical();
-    task_identity& found = home_->identities[&who];
-    if (found.id == 0) found.id = home_->next_task_id++;
-    who.has_identity_ = true;
+    task_identity& found = home().identities[&who];
+    if (found.id == 0) found.id = home().next_task_id++;
+    who.home_ |= identity_flag;
     return found;
 }
 
 const task_identity* branch::known_identity() const noexcept {
-    if (!has_identity_) return nullptr;
-    return &home_->identities.find(this)->second;
+    if (!has_identity()) return nullptr;
+    return &home().identities.find(this)->second;
 }
 
-void branch::drop_identity() noexcept { home_->identities.erase(this); }
+void branch::drop_identity() noexcept { home().identities.erase(this); }
 
 void promise_base::unwind(promise_base& innermost) noexcept {
     promise_base* current = &innermost;

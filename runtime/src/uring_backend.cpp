@@ -35,7 +35,7 @@ public:
     void submit(io_op& op) noexcept override;
     void cancel(io_op& op) noexcept override;
     void poll() noexcept override;
-    void wait(time_point until, bool (*interrupted)(void*), void* context) noexcept override;
+    void wait(time_point until, sleeper& who) noexcept override;
     bool pending() const noexcept override;
     void enable() override;
     void notify(int event_fd) override;
@@ -327,38 +327,39 @@ void uring_backend::poll() noexcept {
     reap();
 }
 
-void uring_backend::wait(time_point until, bool (*interrupted)(void*), void* context) noexcept {
-    if (available() != 0 || !stashed_.empty()) {
+void uring_backend::wait(time_point until, sleeper& who) noexcept {
+    const auto something = [this] { return available() != 0 || kernel_has_work(); };
+    if (something() || !stashed_.empty()) {
         poll();
         return;
     }
-    const unsigned bursts = spin_.bursts();
-    if (bursts != 0) {
+    if (const unsigned bursts = spin_.bursts(); bursts != 0) {
         // Submit, and fetch what is done at once; then watch for what comes soon.
-        if (unsubmitted() != 0 || kernel_has_work()) {
+        if (unsubmitted() != 0) {
             enter(0, IORING_ENTER_GETEVENTS, {});
             if (reap()) return;
         }
-        if (interrupted(context)) return;
-        const auto something = [&] { return available() != 0 || kernel_has_work(); };
         for (unsigned i = 0; i < bursts; ++i) {
             if (spin_policy::burst(something)) {
                 spin_.succeeded();
                 poll();
                 return;
             }
-            if (interrupted(context)) {
+            if (who.interrupted()) {
                 spin_.succeeded();
                 return;
             }
+            if (until != time_point::max() && clock::now() >= until) return;
             ++counts.yields;
             ::sched_yield();
-            if (until != time_point::max() && clock::now() >= until) return;
         }
         spin_.failed();
     }
-    ++counts.sleeps;
-    enter(1, IORING_ENTER_GETEVENTS, until);
+    if (who.about_to_sleep()) {
+        ++counts.sleeps;
+        enter(1, IORING_ENTER_GETEVENTS, until);
+    }
+    who.woken();
     reap();
 }
 

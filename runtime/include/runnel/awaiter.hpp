@@ -40,6 +40,9 @@ public:
     /// Has the cancellation of the waiting task been requested already?
     [[nodiscard]] bool cancel_pending() const noexcept;
 
+    /// The same, by who knows to be on the thread of that loop.
+    void resume_on(detail::scheduler& home) const noexcept;
+
     /// For combinators: the scheduler below the loop, and the scope that is waiting.
     [[nodiscard]] detail::scheduler& scheduler() const noexcept;
     [[nodiscard]] detail::branch& scope() const noexcept;

@@ -94,6 +94,8 @@ public:
     /// How many children have not ended; the body does not count.
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
+    /// For the body: waits until all children have ended. Cancellation: atomic, the children go on.
+    detail::join_operation join();
     /// For the body: waits until all children have ended; when `limit` is over they are cancelled
     /// first. Gives true if none had to be cancelled. Cancellation: atomic, the children go on.
     template <class Rep, class Period>
@@ -129,7 +131,7 @@ private:
     };
 
     void require_open() const;
-    void begin(detail::nursery_child& made, detail::promise_base& root) noexcept;
+    void begin(detail::nursery_child& made) noexcept;
     void child_ended(detail::nursery_child& which, std::exception_ptr error) noexcept;
 
     detail::list<detail::nursery_child> children_;
@@ -197,28 +199,23 @@ inline nursery_child::nursery_child(nursery& owner) noexcept : branch(owner.home
 template <class T>
 class task_child : public nursery_child {
 public:
-    task_child(nursery& owner, task<T>&& work) : nursery_child(owner) { adopt(std::move(work)); }
+    task_child(nursery& owner, task<T>&& work) : nursery_child(owner) { take(std::move(work)); }
     void destroy() noexcept override {
-        if (frame_) frame_.destroy();
+        if (root() != nullptr) root()->handle().destroy();
         delete this;
     }
-    [[nodiscard]] promise_base& promise() const noexcept { return frame_.promise(); }
 
 protected:
     explicit task_child(nursery& owner) noexcept : nursery_child(owner) {}
-    void adopt(task<T>&& work) { frame_ = task_access::take(work); }
+    void take(task<T>&& work) { adopt(task_access::take(work).promise()); }
     virtual ~task_child() = default;
 
 private:
     void ended(bool cancelled) noexcept override {
         std::exception_ptr error;
-        if (cancelled)
-            frame_ = {};
-        else
-            error = frame_.promise().error();
+        if (!cancelled) error = static_cast<detail::promise<T>&>(*root()).error();
         owner_.child_ended(*this, std::move(error));
     }
-    std::coroutine_handle<detail::promise<T>> frame_;
 };
 
 /// The child of a call whose callable or arguments have to be kept.
@@ -228,7 +225,7 @@ public:
     template <class G, class... A>
     explicit call_child(nursery& owner, G&& fn, A&&... args)
         : task_child<T>(owner), fn_(std::forward<G>(fn)), args_(std::forward<A>(args)...) {
-        this->adopt(std::apply(
+        this->take(std::apply(
             [this](Args&... each) { return std::invoke(std::move(fn_), std::move(each)...); },
             args_));
     }
@@ -364,11 +361,11 @@ void nursery::start(F&& fn, Args&&... args) {
     using value = typename detail::operand<detail::started_t<F, Args...>>::value_type;
     if constexpr (detail::keeps_own_arguments<callable>) {
         auto* made = new detail::task_child<value>(*this, fn(std::forward<Args>(args)...));
-        begin(*made, made->promise());
+        begin(*made);
     } else {
         auto* made = new detail::call_child<value, callable, std::decay_t<Args>...>(
             *this, std::forward<F>(fn), std::forward<Args>(args)...);
-        begin(*made, made->promise());
+        begin(*made);
     }
 }
 
@@ -376,7 +373,11 @@ template <class T>
 void nursery::start(task<T> work) {
     require_open();
     auto* made = new detail::task_child<T>(*this, std::move(work));
-    begin(*made, made->promise());
+    begin(*made);
+}
+
+inline detail::join_operation nursery::join() {
+    return detail::join_operation(*this, detail::duration::max());
 }
 
 template <class Rep, class Period>

@@ -93,20 +93,23 @@ protected:
 class branch : public ready_node {
 public:
     branch() noexcept = default;
-    explicit branch(scheduler& home) noexcept : home_(&home) {}
-    void bind(scheduler& home) noexcept { home_ = &home; }
+    explicit branch(scheduler& home) noexcept { bind(home); }
+    void bind(scheduler& home) noexcept { home_ = reinterpret_cast<std::uintptr_t>(&home); }
 
-    /// Queues the first resumption of `root`, whose frame stays the caller's.
-    void start(promise_base& root) noexcept {
+    /// Makes `root` the root task; its frame stays the caller's.
+    void adopt(promise_base& root) noexcept {
         root_ = &root;
         root.scope = this;
-        home_->schedule(*this);
     }
+    /// Queues the first resumption of the root.
+    void start() noexcept { home().schedule(*this); }
     /// Requests cancellation; idempotent. ended() follows, never inside this call.
     void cancel() noexcept;
-    [[nodiscard]] bool cancel_requested() const noexcept { return cancel_requested_; }
+    [[nodiscard]] bool cancel_requested() const noexcept { return (home_ & cancel_flag) != 0; }
 
-    [[nodiscard]] scheduler& home() const noexcept { return *home_; }
+    [[nodiscard]] scheduler& home() const noexcept {
+        return *reinterpret_cast<scheduler*>(home_ & ~flags);
+    }
     [[nodiscard]] promise_base* root() const noexcept { return root_; }
 
     /// The logical task that this scope belongs to.
@@ -120,7 +123,7 @@ public:
 
 protected:
     ~branch() {
-        if (has_identity_) drop_identity();
+        if (has_identity()) drop_identity();
     }
     /// The root has ended: with a result in its promise, or, if `cancelled`, with its frame gone.
     virtual void ended(bool cancelled) noexcept = 0;
@@ -131,10 +134,14 @@ private:
     friend class scheduler;
     friend struct promise_base;
 
-    scheduler* home_ = nullptr;
+    // The scheduler, with two flags in the low bits: there is one of these for each task, and
+    // a task is to be small.
+    static constexpr std::uintptr_t cancel_flag = 1, identity_flag = 2, flags = 3;
+    static_assert(alignof(scheduler) > flags);
+    [[nodiscard]] bool has_identity() const noexcept { return (home_ & identity_flag) != 0; }
+
+    std::uintptr_t home_ = 0;
     promise_base* root_ = nullptr;
-    bool cancel_requested_ = false;
-    bool has_identity_ = false;
 };
 
 inline void frame_point::suspend() noexcept {
@@ -147,6 +154,9 @@ inline void frame_point::suspend() noexcept {
 namespace runnel {
 
 inline void waiter::resume() const noexcept { scheduler().schedule(*point_); }
+inline void waiter::resume_on(detail::scheduler& home) const noexcept {
+    home.schedule_local(*point_);
+}
 inline detail::branch& waiter::scope() const noexcept { return point_->scope(); }
 inline detail::scheduler& waiter::scheduler() const noexcept { return scope().home(); }
 inline bool waiter::cancel_pending() const noexcept { return scope().cancel_requested(); }

@@ -191,7 +191,8 @@ public:
         up_ = &up;
         state_ = status::waiting;
         bind(up.upward().scheduler());
-        branch::start(frame_.promise());
+        adopt(frame_.promise());
+        branch::start();
         return true;
     }
     void request_stop() noexcept override {

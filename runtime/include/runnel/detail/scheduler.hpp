@@ -147,6 +147,9 @@ public:
             schedule_remote(node);
             return;
         }
+        schedule_local(node);
+    }
+    void schedule_local(ready_node& node) noexcept {
         node.next_ = nullptr;
         *tail_ = &node;
         tail_ = &node.next_;
@@ -201,7 +204,8 @@ public:
     std::atomic<const void*> home_thread{nullptr};
     void (*wake)(scheduler&) noexcept = nullptr;  // set by the loop: wakes it from any thread
     void (*on_error)(scheduler&, std::exception_ptr) noexcept = nullptr;
-    void* loop_object = nullptr;  // the loop that this is part of
+    class io_driver* driver = nullptr;  // of the loop, for operations
+    void* loop_object = nullptr;        // the loop that this is part of
 
 private:
     static constexpr int transfers_per_resume = 64;
