@@ -47,6 +47,8 @@ public:
     /// Asks for the end of `op`, which was submitted; its completion says what came of it.
     virtual void cancel(io_op& op) noexcept = 0;
 
+    /// Submits what is pending, to the last request, and delivers nothing.
+    virtual void flush() noexcept = 0;
     /// Submits what is pending and delivers what is there.
     virtual void poll() noexcept = 0;
     /// The same, and if nothing was there waits for something, at most until `until` (max: for

@@ -46,6 +46,10 @@ public:
         under_->cancel(op);
         sync();
     }
+    void flush() noexcept override {
+        under_->flush();
+        sync();
+    }
     void poll() noexcept override {
         under_->poll();
         release();

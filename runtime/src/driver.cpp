@@ -47,13 +47,17 @@ void io_op::abort_destroyed_in_flight() const noexcept {
     std::abort();
 }
 
+io_driver::page& io_driver::page_of(int fd) noexcept {
+    const auto index = static_cast<std::size_t>(fd) / page_size;
+    if (index >= pages_.size()) pages_.resize(index + 1);
+    if (!pages_[index]) pages_[index] = std::make_unique<page>();
+    return *pages_[index];
+}
+
 io_gate* io_driver::gate_of(const io_request& request) noexcept {
     if (request.direction == io_direction::none || request.fd < 0) return nullptr;
-    const auto number = static_cast<std::size_t>(request.fd);
-    if (number / page_size >= pages_.size()) pages_.resize(number / page_size + 1);
-    auto& in = pages_[number / page_size];
-    if (!in) in = std::make_unique<page>();
-    return &in->gates[number % page_size][request.direction == io_direction::out ? 1 : 0];
+    auto& both = page_of(request.fd).gates[static_cast<std::size_t>(request.fd) % page_size];
+    return &both[request.direction == io_direction::out ? 1 : 0];
 }
 
 bool io_driver::try_now(io_op& op) noexcept {
@@ -77,8 +81,16 @@ bool io_driver::start(io_op& op) noexcept {
         op.gate_->waiting.push_back(op);
         return true;
     }
+    if (op.begin()) {
+        op.state_ = io_op::state::done;
+        return false;
+    }
     if (try_now(op)) return false;
-    if (op.gate_ != nullptr) op.gate_->waiting.push_back(op);
+    const int fd = op.request_.fd;
+    if (op.gate_ != nullptr)
+        op.gate_->waiting.push_back(op);
+    else if (fd >= 0)
+        page_of(fd).loose[static_cast<std::size_t>(fd) % page_size].push_back(op);
     submit(op);
     return true;
 }
@@ -90,10 +102,10 @@ void io_driver::submit(io_op& op) noexcept {
 
 void io_driver::completed(io_op& op, int result) noexcept {
     // The ring's poll can report what was true a moment ago only; poll(2) looks again.
-    if (op.request_.code == io_code::poll && result > 0 && !op.cancel_asked_) {
-        const int now = call_now(op.request_);
-        if (now == backend::not_now) return submit(op);
-        result = now;
+    if (op.request_.code == io_code::poll && result > 0) {
+        const int now = op.closed_ ? -ECANCELED : call_now(op.request_);
+        if (now == backend::not_now && !op.cancel_asked_) return submit(op);
+        result = now == backend::not_now ? -ECANCELED : now;
     }
     if (op.again(result)) {
         if (op.cancel_asked_) return finish(op, -ECANCELED);
@@ -106,10 +118,8 @@ void io_driver::completed(io_op& op, int result) noexcept {
 void io_driver::finish(io_op& op, int result) noexcept {
     op.result_ = result;
     op.state_ = io_op::state::done;
-    if (io_gate* gate = op.gate_) {
-        op.unlink();
-        advance(*gate);
-    }
+    op.unlink();
+    if (io_gate* gate = op.gate_) advance(*gate);
     op.who_.resume_on(home_);
 }
 
@@ -117,7 +127,10 @@ void io_driver::advance(io_gate& gate) noexcept {
     while (!gate.waiting.empty()) {
         io_op& next = gate.waiting.front();
         if (next.in_flight()) return;
-        if (!try_now(next)) return submit(next);
+        if (next.begin())
+            next.state_ = io_op::state::done;
+        else if (!try_now(next))
+            return submit(next);
         next.unlink();
         next.who_.resume();
     }
@@ -140,23 +153,31 @@ cancellation io_driver::cancel(io_op& op) noexcept {
     return stopped ? cancellation::now : cancellation::too_late;
 }
 
-void io_driver::close(int fd) noexcept {
-    for (const io_direction way : {io_direction::in, io_direction::out}) {
-        io_gate* gate = gate_of({.direction = way, .fd = fd});
-        if (gate == nullptr) continue;
-        while (!gate->waiting.empty()) {
-            io_op& op = gate->waiting.pop_front();
-            op.gate_ = nullptr;
-            op.closed_ = true;
-            if (op.in_flight()) {
-                if (!std::exchange(op.cancel_asked_, true)) backend_->cancel(op);
-            } else {
-                op.result_ = -ECANCELED;
-                op.state_ = io_op::state::done;
-                op.who_.resume();
-            }
-        }
+void io_driver::close_op(io_op& op) noexcept {
+    op.gate_ = nullptr;
+    op.closed_ = true;
+    if (op.in_flight()) {
+        if (!std::exchange(op.cancel_asked_, true)) backend_->cancel(op);
+    } else {
+        op.result_ = -ECANCELED;
+        op.state_ = io_op::state::done;
+        op.who_.resume();
     }
+}
+
+void io_driver::close(int fd) noexcept {
+    const auto index = static_cast<std::size_t>(fd) / page_size;
+    if (fd < 0 || index >= pages_.size() || !pages_[index]) return;
+    const std::size_t place = static_cast<std::size_t>(fd) % page_size;
+    page& in = *pages_[index];
+    bool any = false;
+    for (list<io_op>* pending :
+         {&in.gates[place][0].waiting, &in.gates[place][1].waiting, &in.loose[place]}) {
+        for (; !pending->empty(); any = true) close_op(pending->pop_front());
+    }
+    // A request that the kernel has not seen yet names its descriptor by number, which may soon be
+    // another file's.
+    if (any) backend_->flush();
 }
 
 }  // namespace runnel::detail

@@ -39,9 +39,12 @@ private:
     static constexpr std::size_t page_size = 64;
     struct page {
         std::array<std::array<io_gate, 2>, page_size> gates;
+        std::array<list<io_op>, page_size> loose;  // those that stand in no queue, for close()
     };
 
+    page& page_of(int fd) noexcept;
     io_gate* gate_of(const io_request& request) noexcept;
+    void close_op(io_op& op) noexcept;
     bool try_now(io_op& op) noexcept;
     void submit(io_op& op) noexcept;
     void completed(io_op& op, int result) noexcept override;

@@ -32,8 +32,7 @@ void loop::on_error(std::function<void(std::exception_ptr)> handler) {
 
 void loop::cancel() noexcept { core_->root.cancel_children(); }
 
-void loop::run() {
-    core_->run_until([](void* self) { return static_cast<loop*>(self)->done(); }, this);
+void loop::run() { core_->run(nullptr, nullptr, nullptr); }, this);
 }
 
 int loop::fd() { return core_->host_fd(); }
@@ -88,29 +87,30 @@ void loop::reap_later(unique_fd pidfd, std::function<void()> stop, std::chrono::
     core_->reaper.start(reap, std::move(pidfd), std::move(stop), grace);
 }
 
+void io::cancel_pending(int fd) noexcept {
+    if (runnel::detail::loop_core* core = runnel::detail::loop_core::current())
+        core->driver.close(fd);
+}
+
+void io::cancel_pending(loop& on, int fd) noexcept {
+    runnel::detail::loop_core::of(on).driver.close(fd);
+}
+
 bool detail::run_main(loop& l, task<> main) {
-    loop_core& core = loop_core::of(l);
-    struct {
-        loop& l;
-        interrupt_watch interrupt;
-        bool ended = false;
-    } state{l, interrupt_watch(l)};
-    auto wrapped = [](task<> body, bool& ended) -> task<> {
+    interrupt_watch interrupt(l);
+    bool ended = false;
+    auto mark_end = [](task<> body, bool& flag) -> task<> {
         struct mark {
             bool& flag;
             ~mark() { flag = true; }
-        } at_end{ended};
+        } at_end{flag};
         co_await std::move(body);
     };
-    l.start(wrapped, std::move(main), std::ref(state.ended));
-    core.run_until(
-        [](void* context) {
-            auto& s = *static_cast<decltype(state)*>(context);
-            if (s.interrupt.taken()) s.l.cancel();
-            return s.ended;
-        },
-        &state);
-    return state.interrupt.seen();
+    l.start(mark_end, std::move(main), std::ref(ended));
+    loop_core::of(l).run(
+        &ended, [](void* watch) { return static_cast<interrupt_watch*>(watch)->taken(); },
+        &interrupt);
+    return interrupt.seen();
 }
 
 }  // namespace runnel

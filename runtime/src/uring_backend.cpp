@@ -34,6 +34,7 @@ public:
     }
     void submit(io_op& op) noexcept override;
     void cancel(io_op& op) noexcept override;
+    void flush() noexcept override;
     void poll() noexcept override;
     void wait(time_point until, sleeper& who) noexcept override;
     bool pending() const noexcept override;
@@ -50,7 +51,7 @@ private:
     };
 
     io_uring_sqe* entry() noexcept;
-    void prepare(io_uring_sqe& sqe, const io_request& request) noexcept;
+    static void prepare(io_uring_sqe& sqe, const io_request& request, std::uint64_t data) noexcept;
     [[nodiscard]] unsigned unsubmitted() const noexcept { return ring_.sq.sqe_tail - submitted_; }
     [[nodiscard]] unsigned available() const noexcept {
         return __atomic_load_n(ring_.cq.ktail, __ATOMIC_ACQUIRE) - *ring_.cq.khead;
@@ -130,87 +131,51 @@ void uring_backend::notify(int event_fd) {
     if (error < 0) throw std::system_error(-error, std::system_category(), "notify on ring");
 }
 
-io_uring_sqe* uring_backend::entry() noexcept {
-    for (;;) {
-        if (io_uring_sqe* sqe = io_uring_get_sqe(&ring_)) [[likely]]
-            return sqe;
-        // A full ring is a normal event: the kernel is given what there is. If it takes nothing
-        // before it has delivered (EBUSY), the answers make room and are given out later.
-        if (enter(0, IORING_ENTER_GETEVENTS, {}) < 0) stash();
-    }
-}
+// The operations in the order of io_code.
+constexpr std::uint8_t opcodes[] = {
+    IORING_OP_NOP,     IORING_OP_READ,     IORING_OP_WRITE,       IORING_OP_RECV,
+    IORING_OP_SEND,    IORING_OP_RECVMSG,  IORING_OP_SENDMSG,     IORING_OP_ACCEPT,
+    IORING_OP_CONNECT, IORING_OP_POLL_ADD, kernel::op_futex_wait, kernel::op_futex_wake,
+    kernel::op_waitid, IORING_OP_FSYNC};
 
-void uring_backend::prepare(io_uring_sqe& sqe, const io_request& request) noexcept {
-    std::memset(&sqe, 0, sizeof sqe);
+inline void uring_backend::prepare(io_uring_sqe& sqe, const io_request& request,
+                                   std::uint64_t data) noexcept {
+    sqe.opcode = opcodes[static_cast<unsigned>(request.code)];
+    sqe.flags = 0;
+    sqe.ioprio = 0;
     sqe.fd = request.fd;
+    sqe.off = request.offset;
     sqe.addr = request.address;
     sqe.len = request.length;
+    sqe.rw_flags = static_cast<int>(request.flags);
+    sqe.user_data = data;
+    sqe.buf_index = 0;
+    sqe.personality = 0;
+    sqe.file_index = 0;
+    sqe.addr3 = request.extra;
+    sqe.__pad2[0] = 0;
+    // Those whose arguments stand elsewhere.
     switch (request.code) {
-        case io_code::nop:
-            sqe.opcode = IORING_OP_NOP;
-            sqe.fd = -1;
-            break;
-        case io_code::read:
-            sqe.opcode = IORING_OP_READ;
-            sqe.off = request.offset;
-            break;
-        case io_code::write:
-            sqe.opcode = IORING_OP_WRITE;
-            sqe.off = request.offset;
-            break;
-        case io_code::recv:
-            sqe.opcode = IORING_OP_RECV;
-            sqe.msg_flags = request.flags;
-            break;
-        case io_code::send:
-            sqe.opcode = IORING_OP_SEND;
-            sqe.msg_flags = request.flags;
-            break;
         case io_code::recvmsg:
-            sqe.opcode = IORING_OP_RECVMSG;
-            sqe.len = 1;
-            sqe.msg_flags = request.flags;
-            break;
-        case io_code::sendmsg:
-            sqe.opcode = IORING_OP_SENDMSG;
-            sqe.len = 1;
-            sqe.msg_flags = request.flags;
-            break;
+        case io_code::sendmsg: sqe.len = 1; break;
         case io_code::accept:
-            sqe.opcode = IORING_OP_ACCEPT;
-            sqe.addr2 = request.extra;
-            sqe.accept_flags = request.flags;
+            sqe.off = request.extra;
+            sqe.addr3 = 0;
             break;
         case io_code::connect:
-            sqe.opcode = IORING_OP_CONNECT;
-            sqe.len = 0;
             sqe.off = request.length;
-            break;
-        case io_code::poll:
-            sqe.opcode = IORING_OP_POLL_ADD;
-            sqe.addr = 0;
-            sqe.poll32_events = request.flags;
+            sqe.len = 0;
             break;
         case io_code::futex_wait:
-            sqe.opcode = kernel::op_futex_wait;
-            sqe.fd = kernel::futex2_size_u32;
-            sqe.off = request.offset;
-            sqe.addr3 = request.extra;
-            break;
-        case io_code::futex_wake:
-            sqe.opcode = kernel::op_futex_wake;
-            sqe.fd = kernel::futex2_size_u32;
-            sqe.off = request.offset;
-            sqe.addr3 = request.extra;
-            break;
+        case io_code::futex_wake: sqe.fd = kernel::futex2_size_u32; break;
         case io_code::waitid:
-            sqe.opcode = kernel::op_waitid;
             sqe.len = P_PIDFD;
             sqe.file_index = request.flags;
+            sqe.rw_flags = 0;
             sqe.addr = 0;
-            sqe.addr2 = request.address;
+            sqe.off = request.address;
             break;
-        case io_code::fsync: sqe.opcode = IORING_OP_FSYNC; break;
+        default: break;
     }
 }
 
@@ -226,8 +191,7 @@ void uring_backend::submit(io_op& op) noexcept {
     mine.op = &op;
     op.slot = index;
     io_uring_sqe* sqe = entry();
-    prepare(*sqe, op.request());
-    sqe->user_data = (std::uint64_t(mine.generation) << 32) | index;
+    prepare(*sqe, op.request(), (std::uint64_t(mine.generation) << 32) | index);
     ++counts.submissions;
     ++counts.in_flight;
 }
@@ -242,7 +206,8 @@ void uring_backend::cancel(io_op& op) noexcept {
     ++counts.submissions;
 }
 
-int uring_backend::enter(unsigned wait_for, unsigned flags, time_point until) noexcept {
+[[gnu::always_inline]] inline int uring_backend::enter(unsigned wait_for, unsigned flags,
+                                                       time_point until) noexcept {
     const unsigned count = unsubmitted();
     if (count != 0) __atomic_store_n(ring_.sq.ktail, ring_.sq.sqe_tail, __ATOMIC_RELEASE);
     flags |= enter_flags_;
@@ -268,10 +233,10 @@ int uring_backend::enter(unsigned wait_for, unsigned flags, time_point until) no
         ring_.sq.sqe_head = submitted_;
         return 0;
     }
-    return done < 0 ? -errno : 0;
+    return static_cast<int>(done);
 }
 
-void uring_backend::deliver(std::uint64_t data, int result) noexcept {
+[[gnu::always_inline]] inline void uring_backend::deliver(std::uint64_t data, int result) noexcept {
     ++counts.completions;
     const auto index = static_cast<std::uint32_t>(data);
     if (index == ignored_answer || index > slots_.size()) return;
@@ -286,7 +251,7 @@ void uring_backend::deliver(std::uint64_t data, int result) noexcept {
     sink_.completed(op, result);
 }
 
-bool uring_backend::reap() noexcept {
+[[gnu::always_inline]] inline bool uring_backend::reap() noexcept {
     if (!stashed_.empty()) [[unlikely]] {
         const auto answers = std::exchange(stashed_, {});
         for (const auto& [data, result] : answers) deliver(data, result);
@@ -318,8 +283,23 @@ void uring_backend::stash() noexcept {
     __atomic_store_n(ring_.cq.khead, head, __ATOMIC_RELEASE);
 }
 
+io_uring_sqe* uring_backend::entry() noexcept {
+    for (;;) {
+        if (io_uring_sqe* sqe = io_uring_get_sqe(&ring_)) [[likely]]
+            return sqe;
+        // A full ring is a normal event: the kernel is given what there is. If it takes nothing
+        // before it has delivered (EBUSY), the answers make room and are given out later.
+        if (enter(0, IORING_ENTER_GETEVENTS, {}) < 0) stash();
+    }
+}
+
 bool uring_backend::pending() const noexcept {
     return available() != 0 || unsubmitted() != 0 || !stashed_.empty() || kernel_has_work();
+}
+
+void uring_backend::flush() noexcept {
+    while (unsubmitted() != 0)
+        if (enter(0, IORING_ENTER_GETEVENTS, {}) < 0) stash();
 }
 
 void uring_backend::poll() noexcept {
@@ -329,10 +309,7 @@ void uring_backend::poll() noexcept {
 
 void uring_backend::wait(time_point until, sleeper& who) noexcept {
     const auto something = [this] { return available() != 0 || kernel_has_work(); };
-    if (something() || !stashed_.empty()) {
-        poll();
-        return;
-    }
+    if (unsubmitted() == 0 && (something() || !stashed_.empty())) return poll();
     if (const unsigned bursts = spin_.bursts(); bursts != 0) {
         // Submit, and fetch what is done at once; then watch for what comes soon.
         if (unsubmitted() != 0) {

@@ -242,4 +242,12 @@ inline void_operation waitid(int pidfd, ::siginfo_t& info, int options = WEXITED
             "process descriptor"};
 }
 
+/// Ends what waits on `fd` in the loop that runs on this thread, whoever awaits it, with
+/// errc::closed: to be called before a descriptor is closed, since the kernel goes on with the
+/// operations of a closed one, and its number may soon be another file's. Handles that own a
+/// descriptor do so in close().
+void cancel_pending(int fd) noexcept;
+/// The same for a loop that this thread owns and that need not be running now.
+void cancel_pending(loop& on, int fd) noexcept;
+
 }  // namespace runnel::io

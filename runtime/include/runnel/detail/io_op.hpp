@@ -72,6 +72,8 @@ public:
     [[nodiscard]] std::string_view verb() const noexcept;
 
     // For the driver.
+    /// Its turn has come, before anything is asked of the kernel; true: it needs nothing from it.
+    virtual bool begin() noexcept { return false; }
     /// Looks at a result; true asks for the request, which may have been changed, once more.
     virtual bool again(int result) noexcept { return (void)result, false; }
     std::uint32_t slot = 0;
