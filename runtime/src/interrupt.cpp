@@ -19,7 +19,7 @@ std::atomic<bool> struck{false};
 // Async-signal-safe: two atomics and a write(2). SA_RESETHAND makes the second SIGINT deadly.
 void on_interrupt(int) {
     struck.store(true);
-    if (loop_core* core = watcher.load()) core->wake_from_anywhere();
+    if (loop_core* core = watcher.load()) core->attention();
 }
 
 }  // namespace

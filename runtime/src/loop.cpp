@@ -32,8 +32,7 @@ void loop::on_error(std::function<void(std::exception_ptr)> handler) {
 
 void loop::cancel() noexcept { core_->root.cancel_children(); }
 
-void loop::run() { core_->run(nullptr, nullptr, nullptr); }, this);
-}
+void loop::run() { core_->run(nullptr, nullptr, nullptr); }
 
 int loop::fd() { return core_->host_fd(); }
 void loop::poll() { core_->poll(); }

@@ -142,24 +142,13 @@ private:
     loop_core* outer_;
 };
 
-void loop_core::turn(bool may_block) {
-    driver.refill();
-    sched.take_remote();
-    if (!sched.has_ready())
-        collect(may_block);
-    else if (driver.under().pending())
-        driver.under().poll();
-    if (!sched.virtual_time) sched.fire_timers();
-    sched.run_ready(ready_budget);
-}
-
 void loop_core::read_coarse_clock() noexcept {
     ::timespec now{};
     ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
     sched.coarse_ms = static_cast<std::uint32_t>(now.tv_sec * 1000 + now.tv_nsec / 1'000'000);
 }
 
-void loop_core::collect(bool may_block) {
+[[gnu::always_inline]] inline void loop_core::collect(bool may_block) {
     backend& under = driver.under();
     time_point until = sched.timers.nearest();
     if (sched.virtual_time) {
@@ -177,7 +166,19 @@ void loop_core::collect(bool may_block) {
         under.wait(until, *this);
     else if (under.pending())
         under.poll();
-    read_coarse_clock();
+    // For "since when" in dumps: not worth a clock reading each time.
+    if (++collects_ % 32 == 0) read_coarse_clock();
+}
+
+[[gnu::always_inline]] inline void loop_core::turn(bool may_block) {
+    driver.refill();
+    sched.take_remote();
+    if (!sched.has_ready())
+        collect(may_block);
+    else if (driver.under().pending())
+        driver.under().poll();
+    if (!sched.virtual_time) sched.fire_timers();
+    sched.run_ready(ready_budget);
 }
 
 bool loop_core::interrupted() noexcept { return sched.take_remote(); }
@@ -189,17 +190,31 @@ bool loop_core::about_to_sleep() noexcept {
     return !sched.take_remote();
 }
 
-void loop_core::woken() noexcept { asleep_.store(false, std::memory_order_relaxed); }
+void loop_core::woken() noexcept {
+    asleep_.store(false, std::memory_order_relaxed);
+    read_coarse_clock();
+}
+
+void loop_core::run(const bool* ended, bool (*stop)(void*), void* context) {
+    if (in_turn_) throw std::logic_error("run on loop: it is running already");
+    bind("run");
+    const running mark(*this);
+    while (ended != nullptr ? !*ended : root.size() != 0) {
+        turn(true);
+        if (attention_.load(std::memory_order_relaxed)) [[unlikely]] {
+            attention_.store(false, std::memory_order_relaxed);
+            if (stop != nullptr && stop(context)) root.cancel_children();
+            throw_collected();
+        }
+    }
+}
 
 void loop_core::run_until(bool (*done)(void*), void* context) {
     if (in_turn_) throw std::logic_error("run on loop: it is running already");
     bind("run");
     const running mark(*this);
-    while (!done(context)) {
-        turn(true);
-        if (!collected.empty()) [[unlikely]]
-            throw_collected();
-    }
+    while (!done(context)) turn(true);
+    throw_collected();
 }
 
 void loop_core::poll() {
@@ -265,6 +280,7 @@ void loop_core::report(std::exception_ptr error) noexcept {
     }
     if (!closing.load(std::memory_order_relaxed)) {
         collected.push_back(std::move(error));
+        attention_.store(true, std::memory_order_relaxed);
         return;
     }
     // Nobody is left to throw to.

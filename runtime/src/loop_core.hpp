@@ -36,7 +36,16 @@ public:
     /// One turn: what is ready, what is due, what has completed. Sleeps only if `may_block` and
     /// nothing else is to be done.
     void turn(bool may_block);
+    /// Runs until `*ended`, or, if that is null, until the root nursery is empty. `stop` is
+    /// asked after attention(); if it says so, all is cancelled.
+    void run(const bool* ended, bool (*stop)(void*), void* context);
+    /// For tests: turns until `done`.
     void run_until(bool (*done)(void*), void* context);
+    /// Has run look up from its turns. Async-signal-safe.
+    void attention() noexcept {
+        attention_.store(true);
+        wake_from_anywhere();
+    }
     void poll();
     void bind(const char* operation);
     int host_fd();
@@ -98,6 +107,8 @@ private:
     idle_scope idle_scope_{sched};
     std::unique_ptr<wake_op> wake_op_;
     std::atomic<bool> asleep_{false};
+    std::atomic<bool> attention_{false};
+    unsigned collects_ = 0;
     bool in_turn_ = false;
     bool bound_ = false;
 };
