@@ -10,12 +10,6 @@
 
 namespace runnel::detail {
 
-bool io_op::start(waiter who) noexcept {
-    who_ = who;
-    driver_ = who.scheduler().driver;
-    return driver_->start(*this);
-}
-
 cancellation io_op::cancel() noexcept { return driver_->cancel(*this); }
 
 std::string_view io_op::verb() const noexcept {
@@ -66,7 +60,7 @@ bool io_driver::try_now(io_op& op) noexcept {
     for (;;) {
         const int result = backend_->try_now(op.request_);
         if (result == backend::not_now) return false;
-        if (!op.again(result)) {
+        if (!op.steps_ || !op.again(result)) {
             op.result_ = result;
             op.state_ = io_op::state::done;
             return true;
@@ -81,7 +75,7 @@ bool io_driver::start(io_op& op) noexcept {
         op.gate_->waiting.push_back(op);
         return true;
     }
-    if (op.begin()) {
+    if (op.steps_ && op.begin()) {
         op.state_ = io_op::state::done;
         return false;
     }
@@ -100,6 +94,12 @@ void io_driver::submit(io_op& op) noexcept {
     backend_->submit(op);
 }
 
+bool io_op::start(waiter who) noexcept {
+    who_ = who;
+    driver_ = who.scheduler().driver;
+    return driver_->start(*this);
+}
+
 void io_driver::completed(io_op& op, int result) noexcept {
     // The ring's poll can report what was true a moment ago only; poll(2) looks again.
     if (op.request_.code == io_code::poll && result > 0) {
@@ -107,7 +107,7 @@ void io_driver::completed(io_op& op, int result) noexcept {
         if (now == backend::not_now && !op.cancel_asked_) return submit(op);
         result = now == backend::not_now ? -ECANCELED : now;
     }
-    if (op.again(result)) {
+    if (op.steps_ && op.again(result)) {
         if (op.cancel_asked_) return finish(op, -ECANCELED);
         if (!try_now(op)) return submit(op);
         result = op.result_;
@@ -127,7 +127,7 @@ void io_driver::advance(io_gate& gate) noexcept {
     while (!gate.waiting.empty()) {
         io_op& next = gate.waiting.front();
         if (next.in_flight()) return;
-        if (next.begin())
+        if (next.steps_ && next.begin())
             next.state_ = io_op::state::done;
         else if (!try_now(next))
             return submit(next);

@@ -227,7 +227,7 @@ void uring_backend::cancel(io_op& op) noexcept {
     }
     ++counts.enters;
     const long done =
-        ::syscall(__NR_io_uring_enter, enter_fd_, count, wait_for, flags, extra, extra_size);
+        kernel::enter(enter_fd_, count, wait_for, flags, extra, extra_size);
     if (done > 0) {
         submitted_ += static_cast<unsigned>(done);
         ring_.sq.sqe_head = submitted_;

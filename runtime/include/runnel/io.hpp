@@ -62,7 +62,7 @@ class await_op : private io_op {
 public:
     static constexpr bool is_atomic = true;
     await_op(const io_request& request, std::string_view object) noexcept
-        : io_op(request), object_(object) {}
+        : io_op(request, false), object_(object) {}
     bool await_ready() const noexcept { return false; }
     bool await_suspend(waiter who) noexcept { return start(who); }
     typename To::value await_resume() {
@@ -95,7 +95,10 @@ class [[nodiscard]] operation {
 public:
     /// `object` names the kind of descriptor in errors and dumps; it is referred to.
     operation(const detail::io_request& request, std::string_view object) noexcept
-        : request_(request), object_(object) {}
+        : request_{request.code, request.direction, request.direct, request.stream,
+                   request.fd, request.length, request.flags, request.address,
+                   request.offset, request.extra},
+          object_(object) {}
     detail::await_op<To> operator co_await() const noexcept {
         return detail::await_op<To>(request_, object_);
     }
@@ -103,6 +106,7 @@ public:
     operation on(std::string_view object) const noexcept { return operation(request_, object); }
 
 private:
+    friend class stepwise;
     detail::io_request request_;
     std::string_view object_;
 };
@@ -110,6 +114,52 @@ private:
 using count_operation = operation<detail::to_size>;
 using void_operation = operation<detail::to_nothing>;
 using int_operation = operation<detail::to_int>;
+
+/// What an awaiter of your own derives from if it is more than one system call, or if what it
+/// receives must belong to somebody as soon as it has been received: one operation whose results
+/// are looked at before the next operation on the descriptor has its turn.
+///
+///     class await_message : public io::stepwise {            // derived, so never copied or moved
+///         await_message(int fd) : stepwise(io::recvmsg(fd, message_, MSG_PEEK).on("pipe")) {}
+///         bool await_suspend(waiter who) { return launch(who); }
+///         bool step(int result) noexcept override { return result >= 0 && !take_it(); }
+///         message await_resume() { if (result() < 0) throw_failure("recv"); return ...; }
+///
+/// If step has had an effect it must be delivered: cancelled is only what ended with a failure.
+class stepwise : private detail::io_op {
+public:
+    bool await_ready() const noexcept { return false; }
+    cancellation await_cancel() noexcept { return cancel(); }
+
+protected:
+    template <class To>
+    explicit stepwise(const operation<To>& what) noexcept
+        : io_op(what.request_), object_(what.object_) {}
+    ~stepwise() = default;
+
+    /// Begins the operation: to be called by await_suspend. False: it is done.
+    bool launch(waiter who) noexcept { return start(who); }
+    /// Looks at what the system call returned, or at the negative errno; true has it called again.
+    /// The descriptor must be left alone if the handle is closed().
+    virtual bool step(int result) noexcept = 0;
+    /// Another operation in the place of the first, in the same direction of the same descriptor.
+    template <class To>
+    void change(const operation<To>& what) noexcept {
+        request_ = what.request_;
+    }
+    using io_op::closed;
+    using io_op::result;
+    [[nodiscard]] int descriptor() const noexcept { return request().fd; }
+    [[nodiscard]] std::error_code failure() const noexcept { return detail::code_of(*this); }
+    /// Throws failure(), of the operation `verb`.
+    [[noreturn]] void throw_failure(std::string_view verb) const {
+        throw_error(failure(), verb, object_, descriptor());
+    }
+
+private:
+    bool again(int result) noexcept final { return step(result); }
+    std::string_view object_;
+};
 
 namespace detail {
 inline std::uint64_t address_of(const void* p) noexcept {

@@ -54,7 +54,12 @@ struct io_request {
 /// write into freed memory.
 class io_op : public list_node {
 public:
-    explicit io_op(const io_request& request) noexcept : request_(request) {}
+    /// `steps`: begin() and again() are overridden. Field by field: a block copy of what has just
+    /// been written field by field stalls.
+    explicit io_op(const io_request& r, bool steps = true) noexcept
+        : request_{r.code, r.direction, r.direct, r.stream, r.fd,
+                   r.length, r.flags, r.address, r.offset, r.extra},
+          steps_(steps) {}
     ~io_op() {
         if (state_ == state::in_flight) abort_destroyed_in_flight();
     }
@@ -92,6 +97,7 @@ protected:
     state state_ = state::idle;
     bool cancel_asked_ = false;
     bool closed_ = false;
+    bool steps_;
 };
 
 }  // namespace runnel::detail
