@@ -99,6 +99,10 @@ public:
     [[nodiscard]] std::span<const int> handles() const noexcept { return handles_; }
     /// Whether the bytes are still where the constructor said.
     [[nodiscard]] bool in_place() const noexcept { return !owned_; }
+    /// How many bytes the storage holds before it has to grow.
+    [[nodiscard]] std::size_t capacity() const noexcept {
+        return static_cast<std::size_t>(end_ - begin_);
+    }
     /// Forgets what was written and keeps the storage.
     void clear() noexcept {
         next_ = begin_;

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstddef>
+#include <utility>
+
+#include <runnel/ipc/connection.hpp>
+
+/// Messages of one type, between tasks or processes, carried by the kernel.
+///
+///     auto ends = ipc::pipe<int>(ipc::simplex);
+///     co_await ends.sender.send(1);
+///     auto i = co_await ends.receiver.recv();                      // std::optional<int>
+///
+/// Messages of any size are whole or not there: a sender that is cancelled, or killed, at whatever
+/// point leaves nothing behind. Up to 64 KiB they lie in the socket's buffer, larger ones in memory
+/// of their own. What was sent before an end was closed is received before the end is seen.
+/// See <runnel/ipc/connection.hpp> for the ends.
+namespace runnel::ipc {
+
+struct pipe_options {
+    /// The largest message, encoded, that an end sends or accepts.
+    std::size_t max_message = std::size_t{1} << 30;
+};
+
+struct simplex_t {
+    explicit simplex_t() = default;
+};
+/// pipe<T>(simplex): one direction.
+inline constexpr simplex_t simplex{};
+
+/// Two ends that both send and receive: `auto [here, there] = ipc::pipe<int>();`
+template <class T>
+struct duplex_pipe {
+    duplex_pipe(connection<T> one, connection<T> other) noexcept
+        : first(std::move(one)), second(std::move(other)) {}
+    connection<T> first;
+    connection<T> second;
+};
+
+/// One end for each direction.
+template <class T>
+struct simplex_pipe {
+    simplex_pipe(ipc::receiver<T> in, ipc::sender<T> out) noexcept
+        : receiver(std::move(in)), sender(std::move(out)) {}
+    ipc::receiver<T> receiver;
+    ipc::sender<T> sender;
+};
+
+/// Makes a pipe. Throws std::system_error (EMFILE, ...).
+template <class T>
+[[nodiscard]] duplex_pipe<T> pipe(pipe_options options = {}) {
+    const auto [one, other] = detail::make_ends(options.max_message);
+    return {detail::handle_access::make<connection<T>>(one),
+            detail::handle_access::make<connection<T>>(other)};
+}
+template <class T>
+[[nodiscard]] simplex_pipe<T> pipe(simplex_t, pipe_options options = {}) {
+    const auto [in, out] = detail::make_ends(options.max_message);
+    return {detail::handle_access::make<receiver<T>>(in),
+            detail::handle_access::make<sender<T>>(out)};
+}
+
+}  // namespace runnel::ipc

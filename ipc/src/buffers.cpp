@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+#include "buffers.hpp"
+
+#include <cstring>
+
+#include <sys/mman.h>
+
+namespace runnel::ipc::detail {
+namespace {
+
+// Several are in use at a time only if several messages are under way; what one large message
+// needed is not kept.
+constexpr std::size_t kept = 8;
+constexpr std::size_t largest_kept = 4 * largest_datagram_body;
+
+template <class Buffer>
+struct cache {
+    std::array<std::unique_ptr<Buffer>, kept> free;
+    std::size_t count = 0;
+    ~cache() { gone = true; }
+    static thread_local bool gone;  // buffers can come back while the thread ends
+};
+template <class Buffer>
+thread_local bool cache<Buffer>::gone = false;
+template <class Buffer>
+thread_local cache<Buffer> buffers;
+
+template <class Buffer>
+std::unique_ptr<Buffer, give_back> take() {
+    if (!cache<Buffer>::gone) {
+        cache<Buffer>& from = buffers<Buffer>;
+        if (from.count != 0)
+            return std::unique_ptr<Buffer, give_back>(from.free[--from.count].release());
+    }
+    return std::unique_ptr<Buffer, give_back>(new Buffer);
+}
+
+template <class Buffer>
+void keep(Buffer* used) noexcept {
+    used->reset();
+    std::unique_ptr<Buffer> back(used);
+    if (cache<Buffer>::gone) return;
+    cache<Buffer>& to = buffers<Buffer>;
+    if (to.count != kept) to.free[to.count++] = std::move(back);
+}
+
+}  // namespace
+
+std::unique_ptr<outgoing, give_back> take_outgoing() { return take<outgoing>(); }
+std::unique_ptr<incoming, give_back> take_incoming() { return take<incoming>(); }
+
+void give_back::operator()(outgoing* used) const noexcept {
+    if (used->body.capacity() > largest_kept)
+        delete used;
+    else
+        keep(used);
+}
+void give_back::operator()(incoming* used) const noexcept { keep(used); }
+
+void incoming::reset() noexcept {
+    handles.clear();
+    spare.clear();
+    size = 0;
+    flags = 0;
+    if (mapping != nullptr) ::munmap(std::exchange(mapping, nullptr), mapped);
+}
+
+void control_block::put(::msghdr& message, std::span<const int> numbers, int last) noexcept {
+    const std::size_t count = numbers.size() + (last >= 0 ? 1 : 0);
+    if (count == 0) return;
+    message.msg_control = bytes.data();
+    message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+    ::cmsghdr* head = CMSG_FIRSTHDR(&message);
+    head->cmsg_level = SOL_SOCKET;
+    head->cmsg_type = SCM_RIGHTS;
+    head->cmsg_len = CMSG_LEN(count * sizeof(int));
+    unsigned char* to = CMSG_DATA(head);
+    if (!numbers.empty()) std::memcpy(to, numbers.data(), numbers.size_bytes());
+    if (last >= 0) std::memcpy(to + numbers.size_bytes(), &last, sizeof(int));
+}
+
+void control_block::collect(::msghdr& message, std::vector<unique_fd>& into) noexcept {
+    for (::cmsghdr* head = CMSG_FIRSTHDR(&message); head != nullptr;
+         head = CMSG_NXTHDR(&message, head)) {
+        if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS) continue;
+        const std::size_t count = (head->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (std::size_t i = 0; i != count; ++i) {
+            int number = -1;
+            std::memcpy(&number, CMSG_DATA(head) + i * sizeof(int), sizeof(int));
+            into.emplace_back(number);
+        }
+    }
+}
+
+}  // namespace runnel::ipc::detail

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include <sys/socket.h>
+
+#include <runnel/ipc/detail/message.hpp>
+
+namespace runnel::ipc::detail {
+
+/// Room for the descriptors of one message, as sendmsg(2) and recvmsg(2) want it.
+struct control_block {
+    alignas(::cmsghdr) std::array<std::byte, CMSG_SPACE(most_descriptors * sizeof(int))> bytes;
+
+    /// Puts `numbers` and, if it is not negative, `last` into it and into `message`.
+    void put(::msghdr& message, std::span<const int> numbers, int last) noexcept;
+    /// Offers it to a recvmsg.
+    void offer(::msghdr& message) noexcept {
+        message.msg_control = bytes.data();
+        message.msg_controllen = bytes.size();
+    }
+    /// Owns what recvmsg has left in it. `into` has room for all.
+    static void collect(::msghdr& message, std::vector<unique_fd>& into) noexcept;
+};
+
+/// What a message needs while it is sent.
+struct outgoing {
+    encoder body;
+    unique_fd segment;
+    control_block control;
+
+    void reset() noexcept {
+        body.clear();
+        segment.reset();
+    }
+};
+
+/// What a message needs from its receipt to its decoding.
+struct incoming {
+    incoming() {
+        handles.reserve(most_descriptors);
+        spare.reserve(most_descriptors);
+    }
+    std::array<std::byte, sizeof(frame_header) + largest_datagram_body> bytes;
+    std::size_t size = 0;
+    int flags = 0;
+    std::vector<unique_fd> handles;
+    std::vector<unique_fd> spare;  // duplicates, from the look at the message
+    void* mapping = nullptr;
+    std::size_t mapped = 0;
+    control_block control;
+
+    void reset() noexcept;
+};
+
+/// Taken from what this thread has used before, if there is any.
+std::unique_ptr<outgoing, give_back> take_outgoing();
+std::unique_ptr<incoming, give_back> take_incoming();
+
+}  // namespace runnel::ipc::detail

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: MIT
+#include <cerrno>
+#include <cstring>
+#include <new>
+
+#include <poll.h>
+#include <sys/mman.h>
+
+#include <runnel/error.hpp>
+#include <runnel/ipc/detail/message.hpp>
+
+#include "buffers.hpp"
+#include "segment.hpp"
+
+namespace runnel::ipc::detail {
+namespace {
+
+/// recvmsg that does not wait: the number of bytes or a negative errno.
+int receive_now(int fd, ::msghdr& message, int flags) noexcept {
+    for (;;) {
+        const ::ssize_t n = ::recvmsg(fd, &message, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        if (n >= 0) return static_cast<int>(n);
+        if (errno != EINTR && errno != ECONNRESET) return -errno;
+    }
+}
+
+/// recvmsg gives 0 at the end, and for an empty datagram, which no sender of ours makes.
+bool is_end(int fd) noexcept {
+    ::pollfd one{fd, POLLRDHUP, 0};
+    return ::poll(&one, 1, 0) == 1;
+}
+
+}  // namespace
+
+receive_core::receive_core(endpoint* end, way how, std::span<std::byte> place) noexcept
+    : stepwise(io::recvmsg(end != nullptr ? end->number() : -1, message_,
+                           how == way::direct ? 0 : MSG_PEEK)
+                   .on("pipe")),
+      end_(end),
+      how_(how),
+      place_(place) {}
+
+receive_core::~receive_core() {
+    if (begun_) end_->release();
+}
+
+void receive_core::await_describe(std::string& text) const {
+    text.append(how_ == way::look ? "poll on pipe " : "recv on pipe ")
+        .append(std::to_string(descriptor()));
+}
+
+bool receive_core::await_suspend(waiter who) {
+    if (end_ == nullptr || end_->closed())
+        throw_error(errc::closed, how_ == way::look ? "poll" : "recv", "pipe");
+    if (how_ == way::direct)
+        part_ = {place_.data(), place_.size()};
+    else
+        part_ = {&header_, sizeof header_};
+    message_.msg_iov = &part_;
+    message_.msg_iovlen = 1;
+    end_->begin_on(who.home());
+    begun_ = true;
+    return launch(who);
+}
+
+bool receive_core::step(int result) noexcept {
+    // The peer went without reading everything; what it had sent is still there.
+    if (result == -ECONNRESET) return !closed();
+    if (result <= 0 || how_ != way::peek) return false;
+    if (closed()) {
+        stale_ = true;
+        return false;
+    }
+    return !consume();
+}
+
+/// Takes the message that was looked at. False if somebody else was faster.
+bool receive_core::consume() noexcept {
+    try {
+        in_ = take_incoming();
+    } catch (const std::bad_alloc&) {
+        error_ = ENOMEM;
+        return true;
+    }
+    frame_header seen;
+    ::iovec part{&seen, sizeof seen};
+    ::msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    if ((message_.msg_flags & MSG_CTRUNC) != 0) {
+        // There are descriptors. A second look duplicates them; only when that succeeds is the
+        // message taken, since otherwise those for which there is no room would be lost.
+        in_->control.offer(message);
+        const int n = receive_now(descriptor(), message, MSG_PEEK);
+        if (n <= 0) {
+            in_.reset();
+            if (n == 0 || n == -EAGAIN) return false;
+            error_ = -n;
+            return true;
+        }
+        control_block::collect(message, in_->spare);
+        if ((message.msg_flags & MSG_CTRUNC) != 0) {
+            error_ = EMFILE;
+            in_.reset();
+            return true;
+        }
+    }
+    part = {in_->bytes.data(), in_->bytes.size()};
+    in_->control.offer(message);
+    const int n = receive_now(descriptor(), message, 0);
+    if (n < 0) {
+        in_.reset();
+        if (n == -EAGAIN) return false;
+        error_ = -n;
+        return true;
+    }
+    control_block::collect(message, in_->handles);
+    in_->size = static_cast<std::size_t>(n);
+    in_->flags = message.msg_flags;
+    if ((in_->flags & MSG_CTRUNC) != 0) {
+        frame_header got;
+        std::memcpy(&got, in_->bytes.data(), std::min(sizeof got, in_->size));
+        if (got.serial != 0 && got.serial == seen.serial) {
+            in_->handles.swap(in_->spare);
+            in_->flags &= ~MSG_CTRUNC;
+        } else {
+            error_ = EMFILE;  // another reader took what was looked at, and the last descriptor
+        }
+    }
+    in_->spare.clear();
+    return true;
+}
+
+void receive_core::finish() {
+    const char* verb = how_ == way::look ? "poll" : "recv";
+    if (result() < 0) throw_failure(verb);
+    if (stale_) throw_error(errc::closed, verb, "pipe", descriptor());
+    if (error_ != 0) throw_errno(error_, verb, "pipe", descriptor());
+}
+
+std::optional<receive_core::contents> receive_core::take() {
+    finish();
+    std::span<const std::byte> all;
+    std::size_t size = 0;
+    int flags = 0;
+    if (in_ != nullptr) {
+        size = in_->size;
+        flags = in_->flags;
+        all = std::span(in_->bytes).first(size);
+    } else {
+        size = static_cast<std::size_t>(result());
+        flags = message_.msg_flags;
+        all = place_.first(how_ == way::direct ? size : 0);
+    }
+    if (size == 0) {
+        if (!end_->closed() && !is_end(end_->number())) malformed("an empty datagram");
+        return std::nullopt;
+    }
+    if ((flags & MSG_TRUNC) != 0) malformed("a datagram is larger than any message");
+    if (size < sizeof header_) malformed("a datagram without a header");
+    std::memcpy(&header_, all.data(), sizeof header_);
+    const frame_header& head = header_;
+    if (head.magic != frame_header::expected_magic) malformed("a datagram is not a message");
+    if (head.version != frame_header::expected_version) malformed("another version of messages");
+    if (head.kind > frame_header::in_segment) malformed("an unknown kind of message");
+    if ((flags & MSG_CTRUNC) != 0) malformed("descriptors that its type has no place for");
+
+    contents got{all.subspan(sizeof head), {}};
+    if (in_ != nullptr) got.handles = in_->handles;
+    const bool segment = head.kind == frame_header::in_segment;
+    if (got.handles.size() != std::size_t{head.handles} + (segment ? 1 : 0))
+        malformed("a message says another number of descriptors than came along");
+    if (got.body.size() != (segment ? 0 : head.length))
+        malformed("a message says another length than it has");
+    if (head.length > end_->max_message) {
+        throw_error(errc::message_too_long, "recv",
+                    "pipe " + std::to_string(descriptor()) + ": " + std::to_string(head.length) +
+                        " bytes, where " + std::to_string(end_->max_message) + " are accepted");
+    }
+    if (segment) {
+        unique_fd body = std::move(got.handles.back());
+        got.handles = got.handles.first(head.handles);
+        map_segment(std::move(body), got);
+    }
+    return got;
+}
+
+void receive_core::map_segment(unique_fd segment, contents& into) {
+    if (header_.length == 0) malformed("an empty segment");
+    if (const char* flaw = segment_flaw(segment.get(), header_.length)) malformed(flaw);
+    // Shared mappings of write-sealed files need Linux 6.7, even to read.
+    const auto length = static_cast<std::size_t>(header_.length);
+    void* at = ::mmap(nullptr, length, PROT_READ, MAP_PRIVATE | MAP_POPULATE, segment.get(), 0);
+    if (at == MAP_FAILED) throw_errno(errno, "recv", "pipe", descriptor());
+    in_->mapping = at;
+    in_->mapped = length;
+    into.body = {static_cast<const std::byte*>(at), length};
+}
+
+void receive_core::refuse(const std::system_error& why) {
+    if (why.code() != make_error_code(errc::protocol)) throw;
+    std::string text = why.what();
+    const std::string tail = ": " + why.code().message();
+    if (text.ends_with(tail)) text.resize(text.size() - tail.size());
+    malformed(text);
+}
+
+void receive_core::malformed(std::string_view what) {
+    end_->close();
+    throw_error(errc::protocol, "recv",
+                "pipe " + std::to_string(descriptor()) + ": " + std::string(what));
+}
+
+}  // namespace runnel::ipc::detail

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+#include <cerrno>
+#include <new>
+#include <random>
+#include <stdexcept>
+
+#include <unistd.h>
+
+#include <runnel/error.hpp>
+#include <runnel/ipc/detail/message.hpp>
+
+#include "buffers.hpp"
+#include "segment.hpp"
+
+namespace runnel::ipc::detail {
+namespace {
+
+/// Never the same for two messages that could meet in one pipe, not even after a fork.
+std::uint64_t next_serial() {
+    thread_local std::uint64_t last = 0;
+    thread_local ::pid_t owner = 0;
+    if (const ::pid_t me = ::getpid(); owner != me) {
+        std::random_device random;
+        last = (std::uint64_t{random()} << 32) ^ random();
+        owner = me;
+    }
+    return ++last;
+}
+
+}  // namespace
+
+send_core::send_core(endpoint* end) noexcept
+    : stepwise(io::sendmsg(end != nullptr ? end->number() : -1, message_).on("pipe")), end_(end) {}
+
+send_core::~send_core() {
+    if (begun_) end_->release();
+}
+
+void send_core::await_describe(std::string& text) const {
+    text.append("send on pipe ").append(std::to_string(descriptor()));
+}
+
+encoder& send_core::prepare() {
+    if (end_ == nullptr || end_->closed()) throw_error(errc::closed, "send", "pipe");
+    out_ = take_outgoing();
+    return out_->body;
+}
+
+bool send_core::submit(waiter who) {
+    const std::size_t size = out_->body.bytes().size();
+    const std::size_t handles = out_->body.handles().size();
+    const bool large = size > largest_datagram_body;
+    if (size > end_->max_message) {
+        throw_error(errc::message_too_long, "send",
+                    "pipe " + std::to_string(end_->number()) + ": " + std::to_string(size) +
+                        " bytes, where " + std::to_string(end_->max_message) + " are accepted");
+    }
+    if (handles + (large ? 1 : 0) > most_descriptors) {
+        throw std::invalid_argument("send on pipe " + std::to_string(end_->number()) +
+                                    ": a message holds " + std::to_string(handles) +
+                                    " descriptors, and the kernel passes 253 at a time (252 with "
+                                    "a body beyond 64 KiB)");
+    }
+    header_.handles = static_cast<std::uint32_t>(handles);
+    header_.length = size;
+    if (handles != 0) header_.serial = next_serial();
+    if (large)
+        move_to_segment();
+    else
+        compose();
+    change(io::sendmsg(end_->number(), message_));
+    end_->begin_on(who.home());
+    begun_ = true;
+    return launch(who);
+}
+
+void send_core::move_to_segment() {
+    out_->segment = make_segment(out_->body.bytes());
+    header_.kind = frame_header::in_segment;
+    header_.serial = next_serial();
+    compose();
+}
+
+void send_core::compose() noexcept {
+    const std::span<const std::byte> body = out_->body.bytes();
+    parts_[0] = {&header_, sizeof header_};
+    parts_[1] = {const_cast<std::byte*>(body.data()), body.size()};
+    message_.msg_iov = parts_;
+    message_.msg_iovlen = header_.kind == frame_header::in_segment ? 1 : 2;
+    out_->control.put(message_, out_->body.handles(), out_->segment.get());
+}
+
+bool send_core::step(int result) noexcept {
+    // An administrator can make send buffers smaller than a datagram of ours.
+    if (result != -EMSGSIZE || header_.kind == frame_header::in_segment || closed()) return false;
+    if (header_.handles == most_descriptors) return false;
+    try {
+        move_to_segment();
+        return true;
+    } catch (const std::system_error& e) {
+        error_ = e.code().value();
+    } catch (...) {
+        error_ = ENOMEM;
+    }
+    return false;
+}
+
+void send_core::finish() {
+    if (error_ != 0) throw_errno(error_, "send", "pipe", descriptor());
+    if (result() < 0) {
+        // The peer is gone; ECONNRESET is said once, when it has left messages unread.
+        if (result() == -ECONNRESET || result() == -ENOTCONN)
+            throw_errno(EPIPE, "send", "pipe", descriptor());
+        throw_failure("send");
+    }
+    out_.reset();
+}
+
+}  // namespace runnel::ipc::detail
