@@ -18,7 +18,7 @@ FLOORS = {
     "sync": "event mutex semaphore condition barrier",
     "io": "io stream pipe ready stdio",
     "net": "",
-    "all": "runnel",
+    "all": "runnel testing/no_loss",
 }
 RANK = {"base": 0, "task": 1, "loop": 2, "sync": 3, "io": 3, "net": 4, "all": 5}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
