@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include <sched.h>
+
 #include <runnel/detail/branch.hpp>
 #include <runnel/io.hpp>
 
@@ -85,8 +87,53 @@ bool io_driver::start(io_op& op) noexcept {
         op.gate_->waiting.push_back(op);
     else if (fd >= 0)
         page_of(fd).loose[static_cast<std::size_t>(fd) % page_size].push_back(op);
-    submit(op);
+    if (!park(op)) submit(op);
     return true;
+}
+
+bool io_driver::park(io_op& op) noexcept {
+    if (op.request_.direction != io_direction::in || !op.request_.direct || direct_left_ <= 0 ||
+        parked_count_ == most_parked || home_.virtual_time)
+        return false;
+    if (confidence_ == 0) {
+        if (++unparked_reads_ < probe_every) return false;
+        unparked_reads_ = 0;
+        confidence_ = 1;
+    }
+    op.state_ = io_op::state::parked;
+    parked_[parked_count_++] = &op;
+    return true;
+}
+
+void io_driver::unpark(io_op& op) noexcept {
+    for (unsigned i = 0; i < parked_count_; ++i)
+        if (parked_[i] == &op) parked_[i--] = parked_[--parked_count_];
+}
+
+void io_driver::submit_parked() noexcept {
+    for (unsigned i = 0; i < parked_count_; ++i) submit(*parked_[i]);
+    parked_count_ = 0;
+}
+
+void io_driver::retry_parked() noexcept {
+    ++backend_->counts.yields;
+    ::sched_yield();
+    const auto tried = parked_;
+    const unsigned count = std::exchange(parked_count_, 0);
+    bool any = false;
+    for (unsigned i = 0; i < count; ++i) {
+        io_op& op = *tried[i];
+        if (!try_now(op)) {
+            submit(op);
+        } else {
+            any = true;
+            finish(op, op.result_);
+        }
+    }
+    if (any)
+        confidence_ = confidence_limit;
+    else
+        --confidence_;
 }
 
 void io_driver::submit(io_op& op) noexcept {
@@ -126,7 +173,7 @@ void io_driver::finish(io_op& op, int result) noexcept {
 void io_driver::advance(io_gate& gate) noexcept {
     while (!gate.waiting.empty()) {
         io_op& next = gate.waiting.front();
-        if (next.in_flight()) return;
+        if (next.in_flight() || next.state_ == io_op::state::parked) return;
         if (next.steps_ && next.begin())
             next.state_ = io_op::state::done;
         else if (!try_now(next))
@@ -141,6 +188,12 @@ cancellation io_driver::cancel(io_op& op) noexcept {
         case io_op::state::queued:
             op.unlink();
             op.state_ = io_op::state::done;
+            return cancellation::now;
+        case io_op::state::parked:
+            unpark(op);
+            op.unlink();
+            op.state_ = io_op::state::done;
+            if (op.gate_ != nullptr) advance(*op.gate_);
             return cancellation::now;
         case io_op::state::in_flight:
             if (!std::exchange(op.cancel_asked_, true)) backend_->cancel(op);
@@ -159,6 +212,7 @@ void io_driver::close_op(io_op& op) noexcept {
     if (op.in_flight()) {
         if (!std::exchange(op.cancel_asked_, true)) backend_->cancel(op);
     } else {
+        if (op.state_ == io_op::state::parked) unpark(op);
         op.result_ = -ECANCELED;
         op.state_ = io_op::state::done;
         op.who_.resume();

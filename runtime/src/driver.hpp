@@ -34,6 +34,15 @@ public:
     /// Direct attempts allowed before the others get a turn; then operations go by way of the ring.
     void refill() noexcept { direct_left_ = direct_per_turn; }
 
+    // A read that finds nothing is parked until the loop has nothing else to do, and then tried
+    // once more after a sched_yield: a peer on this CPU has often answered by then, and neither
+    // side has been to the ring. Where that keeps failing it stops, but for a probe now and then.
+    [[nodiscard]] bool has_parked() const noexcept { return parked_count_ != 0; }
+    /// Gives the parked operations to the ring.
+    void submit_parked() noexcept;
+    /// Yields and tries them; what would still block goes to the ring.
+    void retry_parked() noexcept;
+
 private:
     static constexpr int direct_per_turn = 128;
     static constexpr std::size_t page_size = 64;
@@ -54,7 +63,16 @@ private:
     scheduler& home_;
     std::unique_ptr<backend> backend_;
     std::vector<std::unique_ptr<page>> pages_;
+    bool park(io_op& op) noexcept;
+    void unpark(io_op& op) noexcept;
+
     int direct_left_ = direct_per_turn;
+    static constexpr unsigned most_parked = 4;
+    static constexpr unsigned confidence_limit = 8, probe_every = 32;
+    std::array<io_op*, most_parked> parked_{};
+    unsigned parked_count_ = 0;
+    unsigned confidence_ = confidence_limit;
+    unsigned unparked_reads_ = 0;
 };
 
 }  // namespace runnel::detail

@@ -162,6 +162,14 @@ void loop_core::read_coarse_clock() noexcept {
         }
         until = time_point::max();
     }
+    if (driver.has_parked()) {
+        if (!may_block) {
+            driver.submit_parked();
+        } else {
+            driver.retry_parked();
+            if (sched.has_ready()) return;
+        }
+    }
     if (may_block)
         under.wait(until, *this);
     else if (under.pending())
@@ -173,10 +181,12 @@ void loop_core::read_coarse_clock() noexcept {
 [[gnu::always_inline]] inline void loop_core::turn(bool may_block) {
     driver.refill();
     sched.take_remote();
-    if (!sched.has_ready())
+    if (!sched.has_ready()) {
         collect(may_block);
-    else if (driver.under().pending())
-        driver.under().poll();
+    } else {
+        if (driver.has_parked()) driver.submit_parked();
+        if (driver.under().pending()) driver.under().poll();
+    }
     if (!sched.virtual_time) sched.fire_timers();
     sched.run_ready(ready_budget);
 }
@@ -227,7 +237,7 @@ void loop_core::poll() {
         // A bounded number of turns, until one brings nothing more: the foreign loop has its own.
         for (int i = 0; i < 16; ++i) {
             turn(false);
-            if (!sched.has_ready() && !driver.under().pending()) break;
+            if (!sched.has_ready() && !driver.has_parked() && !driver.under().pending()) break;
         }
     }
     if (host_fd_) {
@@ -236,7 +246,7 @@ void loop_core::poll() {
         std::uint64_t count = 0;
         [[maybe_unused]] auto n = ::read(host_fd_.get(), &count, sizeof count);
         about_to_sleep();
-        if (sched.has_ready() || driver.under().pending()) {
+        if (sched.has_ready() || driver.has_parked() || driver.under().pending()) {
             count = 1;
             n = ::write(host_fd_.get(), &count, sizeof count);
         }
@@ -258,7 +268,7 @@ int loop_core::host_fd() {
 }
 
 int loop_core::timeout_ms() const noexcept {
-    if (sched.has_ready() || driver.under().pending()) return 0;
+    if (sched.has_ready() || driver.has_parked() || driver.under().pending()) return 0;
     const time_point nearest = sched.timers.nearest();
     if (nearest == time_point::max()) return -1;
     const auto left = nearest - sched.now();

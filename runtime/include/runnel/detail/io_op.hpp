@@ -61,7 +61,7 @@ public:
                    r.length, r.flags, r.address, r.offset, r.extra},
           steps_(steps) {}
     ~io_op() {
-        if (state_ == state::in_flight) abort_destroyed_in_flight();
+        if (state_ == state::in_flight || state_ == state::parked) abort_destroyed_in_flight();
     }
 
     /// True if it waits, false if result() is there already.
@@ -85,7 +85,7 @@ public:
 
 protected:
     friend class io_driver;
-    enum class state : std::uint8_t { idle, queued, in_flight, done };
+    enum class state : std::uint8_t { idle, queued, parked, in_flight, done };
 
     [[noreturn]] void abort_destroyed_in_flight() const noexcept;
 
