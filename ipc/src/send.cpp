@@ -8,6 +8,7 @@
 
 #include <runnel/error.hpp>
 #include <runnel/ipc/detail/message.hpp>
+#include <runnel/loop.hpp>
 
 #include "buffers.hpp"
 #include "segment.hpp"
