@@ -4,19 +4,27 @@
 // The whole of runnel::runtime.
 #include <runnel/as_result.hpp>
 #include <runnel/awaiter.hpp>
+#include <runnel/barrier.hpp>
 #include <runnel/cancel_on.hpp>
+#include <runnel/condition.hpp>
 #include <runnel/error.hpp>
 #include <runnel/event.hpp>
 #include <runnel/finally.hpp>
 #include <runnel/io.hpp>
 #include <runnel/loop.hpp>
+#include <runnel/mutex.hpp>
 #include <runnel/nursery.hpp>
 #include <runnel/outcome.hpp>
+#include <runnel/pipe.hpp>
 #include <runnel/race.hpp>
+#include <runnel/ready.hpp>
 #include <runnel/result.hpp>
 #include <runnel/run.hpp>
+#include <runnel/semaphore.hpp>
 #include <runnel/shield.hpp>
 #include <runnel/sleep.hpp>
+#include <runnel/stdio.hpp>
+#include <runnel/stream.hpp>
 #include <runnel/task.hpp>
 #include <runnel/uncancellable.hpp>
 #include <runnel/unique_fd.hpp>
