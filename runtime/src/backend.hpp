@@ -57,6 +57,9 @@ public:
     /// Could poll deliver or submit something? Looks at memory only.
     [[nodiscard]] virtual bool pending() const noexcept = 0;
 
+    /// Can the kernel do it? What is missing is emulated by the driver or fails with ENOSYS.
+    [[nodiscard]] virtual bool supports(io_code code) const noexcept = 0;
+
     /// Called once, by the thread that is going to use it.
     virtual void enable() = 0;
     /// Has `event_fd` signalled whenever poll would deliver something.
@@ -72,7 +75,7 @@ std::unique_ptr<backend> make_chaos_backend(completion_sink& sink, unsigned entr
 /// The system call behind a direct attempt.
 int call_now(const io_request& request) noexcept;
 
-/// Is `feature` (futex, waitid, msg_ring, defer_taskrun, ext_arg, direct) switched off by
+/// Is `feature` (futex, waitid, defer_taskrun) switched off by
 /// RUNNEL_DISABLE=a,b,c in the environment?
 bool feature_disabled(const char* feature) noexcept;
 

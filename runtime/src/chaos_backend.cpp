@@ -62,6 +62,7 @@ public:
         release();
     }
     bool pending() const noexcept override { return !held_.empty() || under_->pending(); }
+    bool supports(io_code code) const noexcept override { return under_->supports(code); }
     void enable() override { under_->enable(); }
     void notify(int event_fd) override { under_->notify(event_fd); }
 

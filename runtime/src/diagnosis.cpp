@@ -21,11 +21,11 @@ int io_uring_disabled_sysctl() noexcept {
 
 }  // namespace
 
-void throw_no_io_uring(int error) {
+std::string explain_no_io_uring(int error, int sysctl) {
     std::string text = "set up io_uring: ";
     if (error == ENOSYS) {
         text += "this kernel has no io_uring; runnel needs Linux 6.1 or later";
-    } else if (error == EPERM && io_uring_disabled_sysctl() > 0) {
+    } else if (error == EPERM && sysctl > 0) {
         text +=
             "forbidden by the sysctl kernel.io_uring_disabled; set it to 0 "
             "(sysctl -w kernel.io_uring_disabled=0), or, if it is 1, join the group of "
@@ -42,7 +42,12 @@ void throw_no_io_uring(int error) {
     } else {
         text += "the kernel refused";
     }
-    throw std::system_error(error, std::system_category(), text);
+    return text;
+}
+
+void throw_no_io_uring(int error) {
+    throw std::system_error(error, std::system_category(),
+                            explain_no_io_uring(error, io_uring_disabled_sysctl()));
 }
 
 }  // namespace runnel::detail

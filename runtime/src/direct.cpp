@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "backend.hpp"
@@ -48,6 +49,14 @@ int call_now(const io_request& r) noexcept {
                 n = ::poll(&one, 1, 0);
                 if (n == 0) return backend::not_now;
                 if (n > 0) return one.revents & POLLNVAL ? -EBADF : one.revents;
+                break;
+            }
+            case io_code::waitid: {
+                auto* info = reinterpret_cast<::siginfo_t*>(r.address);
+                info->si_pid = 0;
+                n = ::waitid(P_PIDFD, static_cast<::id_t>(r.fd), info,
+                             static_cast<int>(r.flags) | WNOHANG);
+                if (n == 0 && info->si_pid == 0) return backend::not_now;
                 break;
             }
             default: return backend::not_now;

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include <poll.h>
 #include <sched.h>
 
 #include <runnel/detail/branch.hpp>
@@ -81,6 +82,12 @@ bool io_driver::start(io_op& op) noexcept {
         op.state_ = io_op::state::done;
         return false;
     }
+    if (op.request_.code >= io_code::futex_wait && op.request_.code <= io_code::futex_wake &&
+        !backend_->supports(op.request_.code)) [[unlikely]] {
+        op.result_ = -ENOSYS;
+        op.state_ = io_op::state::done;
+        return false;
+    }
     if (try_now(op)) return false;
     const int fd = op.request_.fd;
     if (op.gate_ != nullptr)
@@ -138,7 +145,16 @@ void io_driver::retry_parked() noexcept {
 
 void io_driver::submit(io_op& op) noexcept {
     op.state_ = io_op::state::in_flight;
-    backend_->submit(op);
+    // Below Linux 6.7 the end of a process is awaited as its descriptor's readiness.
+    op.emulated_ = op.request_.code == io_code::waitid && !backend_->supports(io_code::waitid);
+    if (op.emulated_) {
+        const io_request asked = op.request_;
+        op.request_ = {.code = io_code::poll, .fd = asked.fd, .flags = POLLIN};
+        backend_->submit(op);
+        op.request_ = asked;
+    } else {
+        backend_->submit(op);
+    }
 }
 
 bool io_op::start(waiter who) noexcept {
@@ -149,7 +165,7 @@ bool io_op::start(waiter who) noexcept {
 
 void io_driver::completed(io_op& op, int result) noexcept {
     // The ring's poll can report what was true a moment ago only; poll(2) looks again.
-    if (op.request_.code == io_code::poll && result > 0) {
+    if ((op.request_.code == io_code::poll || op.emulated_) && result > 0) {
         const int now = op.closed_ ? -ECANCELED : call_now(op.request_);
         if (now == backend::not_now && !op.cancel_asked_) return submit(op);
         result = now == backend::not_now ? -ECANCELED : now;

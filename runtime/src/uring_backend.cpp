@@ -38,6 +38,7 @@ public:
     void poll() noexcept override;
     void wait(time_point until, sleeper& who) noexcept override;
     bool pending() const noexcept override;
+    bool supports(io_code code) const noexcept override;
     void enable() override;
     void notify(int event_fd) override;
 
@@ -79,6 +80,33 @@ private:
 
 constexpr std::uint64_t ignored_answer = 0;
 
+/// What of the newer operations this kernel has, found out once.
+struct kernel_features {
+    bool futex = false;
+    bool waitid = false;
+};
+
+kernel_features probe() noexcept {
+    kernel_features found;
+    if (io_uring_probe* answer = io_uring_get_probe()) {
+        const auto has = [&](unsigned op) {
+            return op <= answer->last_op && op < answer->ops_len &&
+                   (answer->ops[op].flags & IO_URING_OP_SUPPORTED) != 0;
+        };
+        found.futex = has(kernel::op_futex_wait) && has(kernel::op_futex_wake);
+        found.waitid = has(kernel::op_waitid);
+        io_uring_free_probe(answer);
+    }
+    found.futex &= !feature_disabled("futex");
+    found.waitid &= !feature_disabled("waitid");
+    return found;
+}
+
+const kernel_features& features() noexcept {
+    static const kernel_features found = probe();
+    return found;
+}
+
 uring_backend::uring_backend(completion_sink& sink, unsigned entries) : sink_(sink) {
     // Wanted flags, given up one by one where the kernel is older than they are.
     unsigned wanted = IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE |
@@ -113,6 +141,15 @@ uring_backend::uring_backend(completion_sink& sink, unsigned entries) : sink_(si
 }
 
 uring_backend::~uring_backend() { io_uring_queue_exit(&ring_); }
+
+bool uring_backend::supports(io_code code) const noexcept {
+    switch (code) {
+        case io_code::futex_wait:
+        case io_code::futex_wake: return features().futex;
+        case io_code::waitid: return features().waitid;
+        default: return true;
+    }
+}
 
 void uring_backend::enable() {
     // The shared liburing 2.3 exports no wrapper for it.
@@ -226,8 +263,7 @@ void uring_backend::cancel(io_op& op) noexcept {
         extra_size = sizeof argument;
     }
     ++counts.enters;
-    const long done =
-        kernel::enter(enter_fd_, count, wait_for, flags, extra, extra_size);
+    const long done = kernel::enter(enter_fd_, count, wait_for, flags, extra, extra_size);
     if (done > 0) {
         submitted_ += static_cast<unsigned>(done);
         ring_.sq.sqe_head = submitted_;

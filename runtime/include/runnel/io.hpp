@@ -95,8 +95,8 @@ class [[nodiscard]] operation {
 public:
     /// `object` names the kind of descriptor in errors and dumps; it is referred to.
     operation(const detail::io_request& request, std::string_view object) noexcept
-        : request_{request.code, request.direction, request.direct, request.stream,
-                   request.fd, request.length, request.flags, request.address,
+        : request_{request.code,   request.direction, request.direct, request.stream,
+                   request.fd,     request.length,    request.flags,  request.address,
                    request.offset, request.extra},
           object_(object) {}
     detail::await_op<To> operator co_await() const noexcept {
@@ -262,7 +262,8 @@ inline int_operation poll(int fd, short events) noexcept {
 
 /// Waits while the 32-bit word at `word` has the value `expected`, until a FUTEX_WAKE whose mask
 /// meets `mask` (futex(2)); the word may be shared between processes. A word that differs already
-/// fails with EAGAIN. Needs kernel 6.7; ENOSYS or EINVAL below.
+/// fails with EAGAIN. Needs Linux 6.7; ENOSYS below, or with RUNNEL_DISABLE=futex in the
+/// environment.
 inline void_operation futex_wait(const std::uint32_t& word, std::uint32_t expected,
                                  std::uint32_t mask = 0xffffffff) noexcept {
     return {detail::io_request{.code = detail::io_code::futex_wait,
@@ -286,6 +287,7 @@ inline int_operation futex_wake(const std::uint32_t& word, int count = 0x7ffffff
 /// WNOWAIT, ...) say. Cancelled means that it was not reaped.
 inline void_operation waitid(int pidfd, ::siginfo_t& info, int options = WEXITED) noexcept {
     return {detail::io_request{.code = detail::io_code::waitid,
+                               .direct = true,
                                .fd = pidfd,
                                .flags = static_cast<std::uint32_t>(options),
                                .address = detail::address_of(&info)},

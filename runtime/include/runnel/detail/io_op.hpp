@@ -57,8 +57,8 @@ public:
     /// `steps`: begin() and again() are overridden. Field by field: a block copy of what has just
     /// been written field by field stalls.
     explicit io_op(const io_request& r, bool steps = true) noexcept
-        : request_{r.code, r.direction, r.direct, r.stream, r.fd,
-                   r.length, r.flags, r.address, r.offset, r.extra},
+        : request_{r.code,   r.direction, r.direct,  r.stream, r.fd,
+                   r.length, r.flags,     r.address, r.offset, r.extra},
           steps_(steps) {}
     ~io_op() {
         if (state_ == state::in_flight || state_ == state::parked) abort_destroyed_in_flight();
@@ -98,6 +98,7 @@ protected:
     bool cancel_asked_ = false;
     bool closed_ = false;
     bool steps_;
+    bool emulated_ = false;  // by the readiness of its descriptor
 };
 
 }  // namespace runnel::detail
