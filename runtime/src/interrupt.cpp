@@ -48,6 +48,11 @@ bool interrupt_watch::taken() noexcept {
     return true;
 }
 
+void forget_interrupt() noexcept {
+    watcher.store(nullptr);
+    struck.store(false);
+}
+
 void die_of_interrupt() noexcept {
     std::fflush(nullptr);
     ::signal(SIGINT, SIG_DFL);

@@ -27,4 +27,7 @@ private:
     struct sigaction before_{};
 };
 
+/// In a forked child: nothing is watched, the dispositions are the child's own affair.
+void forget_interrupt() noexcept;
+
 }  // namespace runnel::detail

@@ -32,4 +32,9 @@ void restore_sigpipe() noexcept {
     ::sigaction(SIGPIPE, &now, nullptr);
 }
 
+void forget_sigpipe() noexcept {
+    loops = 0;
+    ignored_by_us = false;
+}
+
 }  // namespace runnel::detail

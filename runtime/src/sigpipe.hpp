@@ -8,4 +8,7 @@ namespace runnel::detail {
 void ignore_sigpipe() noexcept;
 void restore_sigpipe() noexcept;
 
+/// In a forked child: there are no loops, and the disposition is the child's own affair.
+void forget_sigpipe() noexcept;
+
 }  // namespace runnel::detail

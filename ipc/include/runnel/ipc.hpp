@@ -5,5 +5,9 @@
 
 #include <runnel/ipc/codec.hpp>
 #include <runnel/ipc/connection.hpp>
+#include <runnel/ipc/exit_status.hpp>
 #include <runnel/ipc/pipe.hpp>
+#include <runnel/ipc/process.hpp>
+#include <runnel/ipc/spawn.hpp>
+#include <runnel/ipc/this_process.hpp>
 #include <runnel/runnel.hpp>
