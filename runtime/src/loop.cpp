@@ -46,7 +46,11 @@ std::optional<std::chrono::steady_clock::time_point> loop::next_deadline() const
 
 void loop::post_node(posted_node* node) {
     node->to = this;
-    core_->sched.schedule(*node);
+    // Before the first turn no thread is the loop's own: any may be about to become it.
+    if (loop::current() == this)
+        core_->sched.schedule(*node);
+    else
+        core_->sched.schedule_remote(*node);
 }
 
 void loop::report(std::exception_ptr error) noexcept { core_->report(std::move(error)); }

@@ -153,6 +153,7 @@ void loop_core::read_coarse_clock() noexcept {
     time_point until = sched.timers.nearest();
     if (sched.virtual_time) {
         // Time passes only when nothing else can happen.
+        if (driver.has_parked()) driver.submit_parked();
         if (under.pending()) under.poll();
         if (sched.has_ready()) return;
         if (!kernel_busy() && until != time_point::max()) {
@@ -187,7 +188,7 @@ void loop_core::read_coarse_clock() noexcept {
         if (driver.has_parked()) driver.submit_parked();
         if (driver.under().pending()) driver.under().poll();
     }
-    if (!sched.virtual_time) sched.fire_timers();
+    sched.fire_timers();
     sched.run_ready(ready_budget);
 }
 

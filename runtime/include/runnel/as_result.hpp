@@ -40,6 +40,7 @@ class result_await final {
 
 public:
     static constexpr bool is_atomic = atomic_awaitable<D>;
+    static constexpr bool runs_when_cancelled = detail::runs_when_cancelled<bare>;
     explicit result_await(std::remove_reference_t<D>& description)
         : inner_(detail::get_awaiter(static_cast<D&&>(description))) {}
     bool await_ready() { return inner_.await_ready(); }

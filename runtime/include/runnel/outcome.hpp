@@ -23,7 +23,7 @@ public:
     using value_type = T;
     outcome() noexcept = default;
     template <class U>
-    explicit outcome(std::in_place_t, U&& value) : held_(std::in_place_index<1>, wrap(value)) {}
+    explicit outcome(std::in_place_t, U&& value) : held_(std::in_place_index<1>, wrap<U>(value)) {}
     explicit outcome(std::exception_ptr error) noexcept
         : held_(std::in_place_index<2>, std::move(error)) {}
 
@@ -47,11 +47,11 @@ public:
 
 private:
     template <class U>
-    static decltype(auto) wrap(U&& value) {
+    static decltype(auto) wrap(std::remove_reference_t<U>& value) {
         if constexpr (std::is_reference_v<T>)
             return &value;
         else
-            return std::move(value);
+            return std::forward<U>(value);
     }
     std::remove_reference_t<T>& get() {
         if (held_.index() == 2) std::rethrow_exception(*std::get_if<2>(&held_));

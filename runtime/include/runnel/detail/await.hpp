@@ -29,6 +29,24 @@ inline constexpr bool is_task = false;
 template <class T>
 inline constexpr bool is_task<task<T>> = true;
 
+/// Ends the process: the body of `broken` would never run.
+[[noreturn]] void abort_body_skipped(const promise_base& broken) noexcept;
+
+/// The first step of a task: it waits to be started. GCC before 13 lets a body without a variable
+/// of its own, whose if, while, for, do or switch awaits in its condition, come here only when it
+/// is started, and suspends it for ever (PR106188). That is found out here.
+struct initial_awaiter {
+    bool await_ready() const noexcept { return false; }
+    template <class P>
+    void await_suspend([[maybe_unused]] std::coroutine_handle<P> self) const noexcept {
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
+        if (self.promise().scope != nullptr) [[unlikely]]
+            abort_body_skipped(self.promise());
+#endif
+    }
+    void await_resume() const noexcept {}
+};
+
 /// The last step of a task: its awaiter goes on, or its scope learns that it has ended.
 struct final_awaiter {
     bool await_ready() const noexcept { return false; }
@@ -118,17 +136,24 @@ public:
         if constexpr (!runs_when_cancelled<bare>)
             if (scope().cancel_requested()) [[unlikely]]
                 return false;
-        return inner_.await_ready();
+        if (!inner_.await_ready()) return false;
+        if (scope().home().spend_transfer()) [[likely]]
+            return true;
+        state_ = state::done;
+        return false;
     }
     bool await_suspend(std::coroutine_handle<>) {
+        suspend();
+        if (state_ == state::done) [[unlikely]] {
+            scope().home().schedule(*this);
+            return true;
+        }
         if constexpr (!runs_when_cancelled<bare>)
             if (scope().cancel_requested()) [[unlikely]] {
-                suspend();
                 set_cancelled();
                 scope().home().schedule(*this);
                 return true;
             }
-        suspend();
         try {
             if constexpr (std::is_void_v<decltype(inner_.await_suspend(waiter(*this)))>) {
                 inner_.await_suspend(waiter(*this));
@@ -140,12 +165,20 @@ public:
             owner_.awaiting = nullptr;
             throw;
         }
+        // What is always done at once gives others their turn now and then.
+        if (!scope().home().spend_transfer()) [[unlikely]] {
+            state_ = state::done;
+            scope().home().schedule(*this);
+            return true;
+        }
         owner_.awaiting = nullptr;
         return false;
     }
     decltype(auto) await_resume() { return inner_.await_resume(); }
 
     void run() noexcept override {
+        if (state_ == state::done) [[unlikely]]
+            return resume_owner();
         bool ask = state_ == state::asked;
         if constexpr (runs_when_cancelled<bare>) ask |= scope().cancel_requested();
         if (ask && inner_.await_cancel() == cancellation::now) state_ = state::cancelled;
@@ -155,6 +188,7 @@ public:
             resume_owner();
     }
     cancellation cancel() noexcept override {
+        if (state_ == state::done) return cancellation::too_late;
         const cancellation answer = inner_.await_cancel();
         if (answer == cancellation::later) state_ = state::asked;
         return answer;
@@ -224,7 +258,7 @@ using held_awaiter =
 
 /// promise<T> but for the result.
 struct task_promise : promise_base {
-    std::suspend_always initial_suspend() const noexcept { return {}; }
+    initial_awaiter initial_suspend() const noexcept { return {}; }
     final_awaiter final_suspend() const noexcept { return {}; }
 
     template <class U>

@@ -73,7 +73,7 @@ public:
 
 protected:
     ~frame_point() = default;
-    enum class state : std::uint8_t { waiting, asked, cancelled };
+    enum class state : std::uint8_t { waiting, asked, cancelled, done };
 
     inline void suspend() noexcept;
     void resume_owner() noexcept {

@@ -180,7 +180,9 @@ public:
     unsigned run_ready(unsigned budget) noexcept;
     /// Fires all timers that are due.
     void fire_timers() noexcept;
-    [[nodiscard]] bool has_ready() const noexcept { return head_ != nullptr; }
+    [[nodiscard]] bool has_ready() const noexcept {
+        return head_ != nullptr || finished_ != nullptr;
+    }
     /// Moves what other threads have queued to the ready list.
     bool take_remote() noexcept;
 
