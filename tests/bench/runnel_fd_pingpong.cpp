@@ -13,9 +13,7 @@ namespace {
 
 using message = std::array<std::byte, 64>;
 
-auto receive(bool socket, int fd, message& m) {
-    return socket ? io::recv(fd, m) : io::read(fd, m);
-}
+auto receive(bool socket, int fd, message& m) { return socket ? io::recv(fd, m) : io::read(fd, m); }
 auto transmit(bool socket, int fd, const message& m) {
     return socket ? io::send(fd, m) : io::write(fd, m);
 }

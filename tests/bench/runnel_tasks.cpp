@@ -93,9 +93,8 @@ bench::job switching_job("switch", "runnel", [](const bench::options& opt) {
     run([&]() -> task<> { co_await when_all(measure_yields(opt), yield_along()); });
 });
 
-bench::job spawning_job("spawn_task", "runnel", [](const bench::options& opt) {
-    run(spawn_and_join(opt));
-});
+bench::job spawning_job("spawn_task", "runnel",
+                        [](const bench::options& opt) { run(spawn_and_join(opt)); });
 
 bench::job nursery_job("nursery", "runnel", [](const bench::options& opt) {
     const int tasks = int(opt.number("tasks", 1000));
