@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstddef>
+
+namespace runnel::test {
+
+/// How often this program has called operator new. A program that asks gets a counting one.
+[[nodiscard]] std::size_t allocations() noexcept;
+
+}  // namespace runnel::test
