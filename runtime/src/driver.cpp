@@ -182,8 +182,9 @@ void io_driver::finish(io_op& op, int result) noexcept {
     op.result_ = result;
     op.state_ = io_op::state::done;
     op.unlink();
-    if (io_gate* gate = op.gate_) advance(*gate);
+    // First, so that tasks go on in the order in which their operations were done.
     op.who_.resume_on(home_);
+    if (io_gate* gate = op.gate_) advance(*gate);
 }
 
 void io_driver::advance(io_gate& gate) noexcept {
