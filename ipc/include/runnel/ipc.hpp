@@ -6,6 +6,7 @@
 #include <runnel/ipc/codec.hpp>
 #include <runnel/ipc/connection.hpp>
 #include <runnel/ipc/exit_status.hpp>
+#include <runnel/ipc/mutex.hpp>
 #include <runnel/ipc/pipe.hpp>
 #include <runnel/ipc/process.hpp>
 #include <runnel/ipc/spawn.hpp>

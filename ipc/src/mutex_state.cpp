@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: MIT
+#include <runnel/ipc/detail/mutex_state.hpp>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <runnel/as_result.hpp>
+#include <runnel/error.hpp>
+#include <runnel/fork.hpp>
+#include <runnel/io.hpp>
+#include <runnel/race.hpp>
+
+// The mutex is a robust pthread mutex in shared memory, taken with trylock by the thread of a loop
+// for one of its tasks. A task never changes its thread, so the thread's ownership can last across
+// awaits, and when the thread dies the kernel marks the mutex.
+//
+// Nobody waits on the mutex itself: a mark wakes one waiter only, who may die as well. A waiter
+// waits for the release by the owner whom it has seen, and for that owner's death, whichever comes;
+// every release wakes all waiters. So what a waiter waits for always comes, and it looks again:
+//   waiter: seen = released; waiting = 1; trylock fails; owner's pidfd; owner still the same;
+//           wait until released != seen or the pidfd is readable
+//   owner:  unlock; ++released; if waiting was 1, wake all        (dead in between: the pidfd
+//   tells)
+//
+// Where the kernel has no futex operation for rings (before 6.7), a waiter leaves an eventfd of its
+// own in the register, a queue of descriptors in the kernel, and the owner takes out and rings all
+// before it unlocks, while it is still the owner whom these waiters watch:
+//   waiter: seen = released; leave the eventfd; waiting = 1; trylock fails; owner's pidfd;
+//           owner still the same, and released == seen; wait for the eventfd or the pidfd
+//   owner:  ++released; if waiting was 1, ring all; ++released; unlock
+// The first increment is for a waiter that the owner does not see in `waiting`; the second for one
+// who was rung for another owner than the one it is about to watch.
+
+namespace runnel::ipc::detail {
+
+struct mutex_segment {
+    std::uint64_t magic;  // last to be written; it stands for this layout
+    std::uint32_t registered;
+    std::atomic<std::uint32_t> released;
+    std::atomic<std::uint32_t> waiting;
+    std::atomic<std::uint64_t> task;  // of the owner
+    ::pthread_mutex_t lock;
+};
+
+namespace {
+
+constexpr std::uint64_t magic =
+    0x72756e6e6c6d7431 ^ sizeof(::pthread_mutex_t) ^ (std::uint64_t{__GLIBC__} << 56);
+constexpr const char* object = "ipc mutex";
+
+static_assert(std::atomic<std::uint32_t>::is_always_lock_free &&
+              std::atomic<std::uint64_t>::is_always_lock_free);
+static_assert(sizeof(std::atomic<std::uint32_t>) == sizeof(std::uint32_t));
+
+/// Does the kernel know IORING_OP_FUTEX_WAIT, and is it wanted?
+bool futex_operations() {
+    const char* list = std::getenv("RUNNEL_DISABLE");
+    std::string_view rest = list != nullptr ? list : "";
+    while (!rest.empty()) {
+        const std::size_t end = rest.find(',');
+        if (rest.substr(0, end) == "futex") return false;
+        rest = end == rest.npos ? "" : rest.substr(end + 1);
+    }
+    ::utsname kernel{};
+    unsigned major = 0;
+    unsigned minor = 0;
+    ::uname(&kernel);
+    if (std::sscanf(kernel.release, "%u.%u", &major, &minor) != 2) return false;
+    return major > 6 || (major == 6 && minor >= 7);
+}
+
+std::uint32_t own_tid() noexcept { return static_cast<std::uint32_t>(::gettid()); }
+
+/// The word of the robust mutex as glibc and the kernel know it: thread id, FUTEX_OWNER_DIED.
+std::uint32_t word_of(const ::pthread_mutex_t& lock) noexcept {
+    return static_cast<std::uint32_t>(__atomic_load_n(&lock.__data.__lock, __ATOMIC_ACQUIRE));
+}
+
+void wake_all(std::atomic<std::uint32_t>& word) noexcept {
+    ::syscall(SYS_futex, &word, FUTEX_WAKE, 0x7fffffff, nullptr, nullptr, 0);
+}
+
+/// A pidfd of the thread, or, before Linux 6.9, of its process; -1 and errno.
+unique_fd open_pidfd(std::uint32_t tid) {
+    constexpr unsigned pidfd_thread = O_EXCL;
+    const auto open = [](std::uint32_t id, unsigned flags) {
+        return unique_fd(static_cast<int>(::syscall(SYS_pidfd_open, id, flags)));
+    };
+    unique_fd fd = open(tid, pidfd_thread);
+    if (fd || errno != EINVAL) return fd;
+    fd = open(tid, 0);
+    if (fd || (errno != EINVAL && errno != ENOENT)) return fd;
+    std::ifstream status("/proc/" + std::to_string(tid) + "/status");
+    for (std::string field; status >> field;) {
+        std::uint32_t process = 0;
+        if (field == "Tgid:" && status >> process) return open(process, 0);
+    }
+    errno = ESRCH;
+    return {};
+}
+
+// A forked child has copies of its parent's guards, and they hold nothing.
+std::atomic<unsigned> forks{0};
+const int fork_counter = ::pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1); });
+
+}  // namespace
+
+/// Whom a waiter waits for.
+struct mutex_state::owner_watch {
+    bool changed = false;  // there is no owner, or another one already
+    unique_fd pidfd;       // empty: one that cannot be watched, or needs no watching
+};
+
+mutex_state::mutex_state()
+    : memory_(::memfd_create("runnel-mutex", MFD_CLOEXEC | MFD_ALLOW_SEALING)) {
+    if (!memory_) throw_errno(errno, "memfd_create", object);
+    if (::ftruncate(memory_.get(), sizeof(mutex_segment)) != 0)
+        throw_errno(errno, "ftruncate", object);
+    if (::fcntl(memory_.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
+        throw_errno(errno, "seal", object);
+    const bool registered = !futex_operations();
+    if (registered) {
+        std::array<int, 2> ends{};
+        if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0)
+            throw_errno(errno, "socketpair", object);
+        register_out_.reset(ends[0]);
+        register_in_.reset(ends[1]);
+        spare_ = register_in_.duplicate();
+    }
+    map();
+    ::pthread_mutexattr_t how;
+    ::pthread_mutexattr_init(&how);
+    ::pthread_mutexattr_setpshared(&how, PTHREAD_PROCESS_SHARED);
+    ::pthread_mutexattr_setrobust(&how, PTHREAD_MUTEX_ROBUST);
+    ::pthread_mutex_init(&shared_->lock, &how);
+    ::pthread_mutexattr_destroy(&how);
+    shared_->registered = registered;
+    shared_->magic = magic;
+}
+
+mutex_state::mutex_state(unique_fd memory, unique_fd register_out, unique_fd register_in)
+    : memory_(std::move(memory)),
+      register_out_(std::move(register_out)),
+      register_in_(std::move(register_in)) {
+    struct ::stat about{};
+    const int seals = ::fcntl(memory_.get(), F_GET_SEALS);
+    if (::fstat(memory_.get(), &about) != 0 || !S_ISREG(about.st_mode) ||
+        about.st_size != sizeof(mutex_segment) || seals < 0 || (seals & F_SEAL_SHRINK) == 0)
+        throw_error(errc::protocol, "attach", object);
+    map();
+    if (shared_->magic != magic || (shared_->registered != 0) != bool(register_in_) ||
+        bool(register_in_) != bool(register_out_)) {
+        ::munmap(shared_, sizeof(mutex_segment));
+        throw_error(errc::protocol, "attach", object);
+    }
+    if (register_in_) spare_ = register_in_.duplicate();
+}
+
+mutex_state::~mutex_state() {
+    if (shared_ != nullptr) ::munmap(shared_, sizeof(mutex_segment));
+}
+
+void mutex_state::map() {
+    void* at = ::mmap(nullptr, sizeof(mutex_segment), PROT_READ | PROT_WRITE, MAP_SHARED,
+                      memory_.get(), 0);
+    if (at == MAP_FAILED) throw_errno(errno, "mmap", object);
+    shared_ = static_cast<mutex_segment*>(at);
+}
+
+mutex_state::taken mutex_state::try_take(std::uint64_t for_task) {
+    if (in_virtual_time())
+        throw std::logic_error("lock on ipc mutex: refused on a loop with virtual time");
+    taken how = taken::yes;
+    switch (const int error = ::pthread_mutex_trylock(&shared_->lock)) {
+        case 0: break;
+        case EOWNERDEAD:
+            ::pthread_mutex_consistent(&shared_->lock);
+            how = taken::from_the_dead;
+            break;
+        case EBUSY:
+            if (for_task != 0 && (word_of(shared_->lock) & FUTEX_TID_MASK) == own_tid() &&
+                shared_->task.load(std::memory_order_relaxed) == for_task)
+                throw_error(std::make_error_code(std::errc::resource_deadlock_would_occur), "lock",
+                            object);
+            return taken::no;
+        default: throw_errno(error, "lock", object);
+    }
+    shared_->task.store(for_task, std::memory_order_relaxed);
+    return how;
+}
+
+held_mutex mutex_state::take(const std::shared_ptr<mutex_state>& self, std::uint64_t for_task) {
+    const taken how = self->try_take(for_task);
+    if (how == taken::no) return {};
+    return held_mutex(self, how == taken::from_the_dead);
+}
+
+void mutex_state::unlock() noexcept {
+    if ((word_of(shared_->lock) & FUTEX_TID_MASK) != own_tid()) {
+        if (forks.load() != 0) return;  // the guard is a copy of the parent's, who has unlocked
+        std::fprintf(stderr,
+                     "runnel: fatal: a guard of an ipc mutex was dropped on another thread than "
+                     "locked it\n");
+        std::abort();
+    }
+    shared_->task.store(0, std::memory_order_relaxed);
+    if (shared_->registered != 0) {
+        shared_->released.fetch_add(1);
+        if (shared_->waiting.exchange(0) != 0) ring_registered();
+        shared_->released.fetch_add(1);
+        ::pthread_mutex_unlock(&shared_->lock);
+    } else {
+        ::pthread_mutex_unlock(&shared_->lock);
+        shared_->released.fetch_add(1);
+        if (shared_->waiting.exchange(0) != 0) wake_all(shared_->released);
+    }
+}
+
+mutex_state::owner_watch mutex_state::watch_owner() const {
+    owner_watch watch;
+    const std::uint32_t word = word_of(shared_->lock);
+    const std::uint32_t tid = word & FUTEX_TID_MASK;
+    if (tid == 0 || (word & FUTEX_OWNER_DIED) != 0) {
+        watch.changed = true;
+        return watch;
+    }
+    if (tid == own_tid()) return watch;  // another task of this loop
+    watch.pidfd = open_pidfd(tid);
+    const int error = errno;
+    watch.changed = word_of(shared_->lock) != word;
+    // A thread id that means nothing here is one of another pid namespace: its release is seen, its
+    // death is not.
+    if (!watch.pidfd && !watch.changed && error != ESRCH)
+        throw_errno(error, "watch the owner", object);
+    return watch;
+}
+
+unique_fd mutex_state::register_bell() {
+    unique_fd bell(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!bell) throw_errno(errno, "eventfd", object);
+    char byte = 'w';
+    ::iovec part{&byte, 1};
+    const int number = bell.get();
+    alignas(::cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof number)> control{};
+    ::msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    ::cmsghdr* first = CMSG_FIRSTHDR(&message);
+    first->cmsg_level = SOL_SOCKET;
+    first->cmsg_type = SCM_RIGHTS;
+    first->cmsg_len = CMSG_LEN(sizeof number);
+    std::memcpy(CMSG_DATA(first), &number, sizeof number);
+    if (::sendmsg(register_in_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+        throw_errno(errno, "wait", object);
+    return bell;
+}
+
+void mutex_state::ring_registered() noexcept {
+    spare_.reset();
+    for (;;) {
+        char byte;
+        ::iovec part{&byte, 1};
+        alignas(::cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int))> control;
+        ::msghdr message{};
+        message.msg_iov = &part;
+        message.msg_iovlen = 1;
+        message.msg_control = control.data();
+        message.msg_controllen = control.size();
+        const ::ssize_t n =
+            ::recvmsg(register_out_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) break;
+        const ::cmsghdr* first = CMSG_FIRSTHDR(&message);
+        if (first == nullptr || first->cmsg_type != SCM_RIGHTS) continue;
+        int number = -1;
+        std::memcpy(&number, CMSG_DATA(first), sizeof number);
+        const unique_fd bell(number);
+        const std::uint64_t one = 1;
+        [[maybe_unused]] const auto written = ::write(bell.get(), &one, sizeof one);
+    }
+    spare_.reset(::fcntl(register_in_.get(), F_DUPFD_CLOEXEC, 0));
+}
+
+task<held_mutex> mutex_state::wait(std::shared_ptr<mutex_state> self, std::uint64_t for_task) {
+    mutex_segment& shared = *self->shared_;
+    for (;;) {
+        const std::uint32_t seen = shared.released.load();
+        unique_fd bell;
+        if (shared.registered != 0) bell = self->register_bell();
+        shared.waiting.store(1);
+        held_mutex held = take(self, for_task);
+        if (held) co_return held;
+        const owner_watch owner = self->watch_owner();
+        if (owner.changed || shared.released.load() != seen) continue;
+
+        const auto& word = reinterpret_cast<const std::uint32_t&>(shared.released);
+        auto futex = as_result(io::futex_wait(word, seen).on(object));
+        auto rung = as_result(io::poll(bell.get(), POLLIN));
+        auto died = as_result(io::poll(owner.pidfd.get(), POLLIN));
+        std::error_code error;
+        if (shared.registered == 0 && owner.pidfd) {
+            auto ends = co_await race(std::move(futex), std::move(died));
+            if (auto& end = std::get<0>(ends)) error = end->error();
+        } else if (shared.registered == 0) {
+            auto end = co_await std::move(futex);
+            error = end.error();
+        } else if (owner.pidfd) {
+            auto ends = co_await race(std::move(rung), std::move(died));
+            if (auto& end = std::get<0>(ends)) error = end->error();
+        } else {
+            auto end = co_await std::move(rung);
+            error = end.error();
+        }
+        // EAGAIN: the word has changed before the wait began.
+        if (error && error != std::errc::resource_unavailable_try_again &&
+            error != std::errc::interrupted)
+            throw_error(error, "wait", object);
+    }
+}
+
+}  // namespace runnel::ipc::detail

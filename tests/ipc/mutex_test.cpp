@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: MIT
+#include <runnel/ipc/mutex.hpp>
+
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+#include <random>
+#include <string>
+#include <system_error>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <runnel/ipc/spawn.hpp>
+#include <runnel/loop.hpp>
+#include <runnel/nursery.hpp>
+#include <runnel/race.hpp>
+#include <runnel/run.hpp>
+#include <runnel/sleep.hpp>
+#include <runnel/when_all.hpp>
+#include <runnel/with_timeout.hpp>
+#include <runnel/yield.hpp>
+
+#include "support/catch.hpp"
+#include "support/leaks.hpp"
+
+using namespace runnel;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// Runs a test's body twice: with futexes in the kernel's ring, and without.
+template <class F>
+void both_ways(F body) {
+    for (const bool futex : {true, false}) {
+        INFO((futex ? "with futex operations" : "without futex operations"));
+        const char* before = std::getenv("RUNNEL_DISABLE");
+        const std::optional<std::string> kept =
+            before != nullptr ? std::optional<std::string>(before) : std::nullopt;
+        if (!futex) ::setenv("RUNNEL_DISABLE", "futex", 1);
+        {
+            const support::no_leaks leaks;
+            bool in_time = false;
+            run([&]() -> task<> {
+                bool done = co_await with_timeout(body(), 50s);
+                in_time = done;
+            });
+            CHECK(in_time);
+        }
+        if (kept)
+            ::setenv("RUNNEL_DISABLE", kept->c_str(), 1);
+        else
+            ::unsetenv("RUNNEL_DISABLE");
+    }
+}
+
+std::pair<unique_fd, unique_fd> make_pipe() {
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0) std::abort();
+    return {unique_fd(ends[0]), unique_fd(ends[1])};
+}
+void tell(const unique_fd& to) {
+    const char byte = 't';
+    [[maybe_unused]] const auto n = ::write(to.get(), &byte, 1);
+}
+task<bool> told(const unique_fd& from) {
+    std::array<std::byte, 1> one{};
+    const auto n = co_await io::read(from.get(), one);
+    co_return n == 1;
+}
+
+/// Takes the mutex, says so, and keeps it.
+task<> hold(ipc::mutex m, unique_fd say) {
+    auto held = co_await m.lock();
+    tell(say);
+    co_await sleep_for(1h);
+}
+/// Takes the mutex, says so, and keeps it until it is told.
+task<> hold_until_told(ipc::mutex m, unique_fd say, unique_fd hear) {
+    auto held = co_await m.lock();
+    tell(say);
+    co_await told(hear);
+}
+/// Counts in a file, with a read and a write that another could come between.
+task<> count(ipc::mutex m, unique_fd file, int times) {
+    for (int i = 0; i < times; ++i) {
+        auto held = co_await m.lock();
+        std::uint64_t n = 0;
+        if (::pread(file.get(), &n, sizeof n, 0) != sizeof n) std::abort();
+        if (i % 16 == 0) co_await sleep_for(10us);
+        ++n;
+        if (::pwrite(file.get(), &n, sizeof n, 0) != sizeof n) std::abort();
+    }
+}
+unique_fd zeros() {
+    unique_fd file(::memfd_create("counter", MFD_CLOEXEC));
+    const std::uint64_t zero = 0;
+    if (::pwrite(file.get(), &zero, sizeof zero, 0) != sizeof zero) std::abort();
+    return file;
+}
+
+std::uint64_t seed() {
+    const char* text = std::getenv("RUNNEL_SEED");
+    const std::uint64_t value =
+        text != nullptr ? std::strtoull(text, nullptr, 0) : std::random_device{}();
+    std::printf("mutex_test: RUNNEL_SEED=%llu\n", static_cast<unsigned long long>(value));
+    return value;
+}
+
+}  // namespace
+
+TEST_CASE("an ipc mutex that is free is taken at once") {
+    both_ways([]() -> task<> {
+        ipc::mutex m;
+        auto held = co_await m.lock();
+        CHECK(held);
+        CHECK(!held.owner_died());
+        CHECK(!m.try_lock());
+        held.unlock();
+        CHECK(!held);
+        auto again = m.try_lock();
+        CHECK(again.has_value());
+    });
+    STATIC_REQUIRE(atomic_awaitable<decltype(std::declval<ipc::mutex&>().lock())>);
+}
+
+TEST_CASE("tasks of one loop exclude each other by an ipc mutex") {
+    both_ways([]() -> task<> {
+        ipc::mutex m;
+        int inside = 0;
+        int most = 0;
+        int turns = 0;
+        co_await open_nursery([&](nursery& n) -> task<> {
+            for (int i = 0; i < 5; ++i)
+                n.start([&]() -> task<> {
+                    for (int k = 0; k < 10; ++k) {
+                        auto held = co_await m.lock();
+                        most = std::max(most, ++inside);
+                        co_await sleep_for(50us);
+                        --inside;
+                        ++turns;
+                    }
+                });
+            co_return;
+        });
+        CHECK(most == 1);
+        CHECK(turns == 50);
+    });
+}
+
+TEST_CASE("processes exclude each other by an ipc mutex") {
+    both_ways([]() -> task<> {
+        ipc::mutex m;
+        const unique_fd file = zeros();
+        std::vector<ipc::process<>> all;
+        for (int i = 0; i < 4; ++i)
+            all.push_back(ipc::spawn(count, m.share(), file.duplicate(), 200));
+        co_await count(m.share(), file.duplicate(), 200);
+        for (const auto& each : all) co_await each.join();
+        std::uint64_t n = 0;
+        CHECK(::pread(file.get(), &n, sizeof n, 0) == sizeof n);
+        CHECK(n == 1000);
+    });
+}
+
+TEST_CASE("locking an ipc mutex twice in one task is an error, in another it is a wait") {
+    both_ways([]() -> task<> {
+        ipc::mutex m;
+        auto held = co_await m.lock();
+        std::error_code code;
+        try {
+            auto again = co_await m.lock();
+        } catch (const std::system_error& error) {
+            code = error.code();
+        }
+        CHECK(code == std::errc::resource_deadlock_would_occur);
+        auto same = m.share();
+        code.clear();
+        try {
+            auto again = co_await same.lock();
+        } catch (const std::system_error& error) {
+            code = error.code();
+        }
+        CHECK(code == std::errc::resource_deadlock_would_occur);
+        bool got = false;
+        co_await open_nursery([&](nursery& n) -> task<> {
+            n.start([&]() -> task<> {
+                auto mine = co_await m.lock();
+                got = bool(mine);
+            });
+            co_await sleep_for(1ms);
+            held.unlock();
+        });
+        CHECK(got);
+    });
+}
+
+TEST_CASE("a deadline on lock takes nothing") {
+    both_ways([]() -> task<> {
+        ipc::mutex m;
+        auto up = make_pipe();
+        auto holder = ipc::spawn(hold, m.share(), std::move(up.second));
+        bool held = co_await told(up.first);
+        CHECK(held);
+        for (int i = 0; i < 3; ++i) {
+            auto got = co_await with_timeout(m.lock(), 2ms);
+            CHECK(!got);
+        }
+        holder.stop();
+        const auto status = co_await holder.wait();
+        CHECK(status.success());
+        auto mine = co_await m.lock();  // it was unlocked by unwinding
+        CHECK(!mine.owner_died());
+    });
+}
+
+TEST_CASE("a release wakes a waiter of another process") {
+    both_ways([]() -> task<> {
+        ipc::mutex m;
+        auto up = make_pipe();
+        auto go = make_pipe();
+        auto holder =
+            ipc::spawn(hold_until_told, m.share(), std::move(up.second), std::move(go.first));
+        bool held = co_await told(up.first);
+        CHECK(held);
+        bool got = false;
+        co_await open_nursery([&](nursery& n) -> task<> {
+            n.start([&]() -> task<> {
+                auto mine = co_await m.lock();
+                got = bool(mine) && !mine.owner_died();
+            });
+            co_await sleep_for(2ms);
+            tell(go.second);
+        });
+        CHECK(got);
+        co_await holder.join();
+    });
+}
+
+TEST_CASE("the death of an owner is told to the next one, who waits already") {
+    both_ways([]() -> task<> {
+        ipc::mutex m;
+        auto up = make_pipe();
+        auto holder = ipc::spawn(hold, m.share(), std::move(up.second));
+        bool held = co_await told(up.first);
+        CHECK(held);
+        int died = 0;
+        int taken = 0;
+        co_await open_nursery([&](nursery& n) -> task<> {
+            for (int i = 0; i < 3; ++i)
+                n.start([&]() -> task<> {
+                    auto mine = co_await m.lock();
+                    ++taken;
+                    if (mine.owner_died()) ++died;
+                });
+            co_await sleep_for(2ms);
+            holder.kill();
+        });
+        CHECK(taken == 3);
+        CHECK(died == 1);
+        co_await holder.wait();
+    });
+}
+
+TEST_CASE("the death of an owner is told to one who comes later") {
+    both_ways([]() -> task<> {
+        ipc::mutex m;
+        auto up = make_pipe();
+        auto holder = ipc::spawn(hold, m.share(), std::move(up.second));
+        bool held = co_await told(up.first);
+        CHECK(held);
+        holder.kill();
+        co_await holder.wait();
+        auto mine = co_await m.lock();
+        CHECK(mine.owner_died());
+        mine.unlock();
+        auto next = co_await m.lock();
+        CHECK(!next.owner_died());
+    });
+}
+
+TEST_CASE("an owner that leaves by _exit is a dead owner") {
+    both_ways([]() -> task<> {
+        ipc::mutex m;
+        auto holder = ipc::spawn(
+            [](ipc::mutex its) -> task<> {
+                auto held = co_await its.lock();
+                ::_exit(0);
+            },
+            m.share());
+        co_await holder.wait();
+        auto mine = co_await m.lock();
+        CHECK(mine.owner_died());
+    });
+}
+
+TEST_CASE("a waiter that is killed leaves the mutex to the others") {
+    both_ways([]() -> task<> {
+        ipc::mutex m;
+        auto held = co_await m.lock();
+        std::vector<ipc::process<>> waiters;
+        for (int i = 0; i < 3; ++i) {
+            auto up = make_pipe();
+            waiters.push_back(ipc::spawn(
+                [](ipc::mutex its, unique_fd say) -> task<> {
+                    tell(say);
+                    auto mine = co_await its.lock();
+                },
+                m.share(), std::move(up.second)));
+            bool up_now = co_await told(up.first);
+            CHECK(up_now);
+        }
+        waiters[0].kill();
+        held.unlock();
+        waiters[1].kill();
+        co_await waiters[2].join();
+        auto last = co_await with_timeout(m.lock(), 20s);
+        CHECK(last.has_value());
+    });
+}
+
+TEST_CASE("a child does not own what its parent had locked when it was forked") {
+    both_ways([]() -> task<> {
+        ipc::mutex m;
+        auto held = co_await m.lock();
+        auto child = ipc::spawn(
+            [](ipc::mutex its) -> task<bool> {
+                auto free = its.try_lock();
+                auto got = co_await with_timeout(its.lock(), 5ms);
+                co_return !free && !got;
+            },
+            m.share());
+        const bool excluded = co_await child.join();
+        CHECK(excluded);
+        CHECK(held);
+        CHECK(!m.try_lock());
+    });
+}
+
+TEST_CASE("an ipc mutex comes back from a child as a result") {
+    both_ways([]() -> task<> {
+        auto child = ipc::spawn([]() -> task<ipc::mutex> {
+            ipc::mutex m;
+            auto lost = m.try_lock();
+            ::new ipc::mutex::guard(std::move(*lost));  // never dropped: the process dies with it
+            co_return m;
+        });
+        ipc::mutex m = co_await child.join();
+        auto mine = co_await m.lock();
+        CHECK(mine.owner_died());
+    });
+}
+
+TEST_CASE("lock in a race is passed on when another operand wins") {
+    both_ways([]() -> task<> {
+        ipc::mutex m;
+        auto held = m.try_lock();
+        auto ends = co_await race(m.share().lock(), sleep_for(1ms));
+        CHECK(!std::get<0>(ends));
+        held.reset();
+        auto mine = m.try_lock();
+        CHECK(mine.has_value());
+    });
+}
+
+TEST_CASE("what was no mutex is refused") {
+    unique_fd memory(::memfd_create("other", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    ipc::encoder out;
+    out.write_handle(memory.get());
+    out.write_handle(-1);
+    out.write_handle(-1);
+    std::vector<unique_fd> handles;
+    handles.push_back(memory.duplicate());
+    CHECK_THROWS_AS(ipc::decode<ipc::mutex>(out.bytes(), handles), std::system_error);
+}
+
+TEST_CASE("an ipc mutex is refused under virtual time") {
+    loop_options options;
+    options.virtual_time = true;
+    bool refused = false;
+    run(
+        [&]() -> task<> {
+            ipc::mutex m;
+            try {
+                auto held = co_await m.lock();
+            } catch (const std::logic_error&) {
+                refused = true;
+            }
+        },
+        options);
+    CHECK(refused);
+}
+
+TEST_CASE("processes that are killed at random stop nobody, and one is told of each lost update") {
+    const std::uint64_t start = seed();
+    both_ways([start]() -> task<> {
+        std::mt19937_64 random(start);
+        ipc::mutex m;
+        // Two counters that differ only while the mutex is held.
+        unique_fd file(::memfd_create("twins", MFD_CLOEXEC));
+        const std::array<std::uint64_t, 2> zero{};
+        if (::pwrite(file.get(), zero.data(), sizeof zero, 0) != sizeof zero) std::abort();
+        constexpr auto work = [](ipc::mutex its, unique_fd twins) -> task<> {
+            for (;;) {
+                auto held = co_await its.lock();
+                std::array<std::uint64_t, 2> both{};
+                if (::pread(twins.get(), both.data(), sizeof both, 0) != sizeof both) ::_exit(3);
+                if (both[0] != both[1]) {
+                    if (!held.owner_died()) ::_exit(4);  // half done, and nobody said so
+                    both[1] = both[0];
+                }
+                ++both[0];
+                if (::pwrite(twins.get(), both.data(), 8, 0) != 8) ::_exit(3);
+                if (both[0] % 4 == 0) co_await yield();
+                ++both[1];
+                if (::pwrite(twins.get(), &both[1], 8, 8) != 8) ::_exit(3);
+                held.unlock();
+                if (both[0] % 8 == 0) co_await sleep_for(20us);
+            }
+        };
+        std::vector<ipc::process<>> all;
+        for (int i = 0; i < 4; ++i) all.push_back(ipc::spawn(work, m.share(), file.duplicate()));
+        std::array<std::uint64_t, 2> before{};
+        int wrong_end = 0;
+        int stalled = 0;
+        for (int i = 0; i < 100; ++i) {
+            co_await sleep_for(std::chrono::microseconds(random() % 4000));
+            auto& victim = all[random() % all.size()];
+            victim.kill();
+            const auto status = co_await victim.wait();
+            if (status.signal() != SIGKILL) ++wrong_end;
+            victim = ipc::spawn(work, m.share(), file.duplicate());
+            // Somebody must get on: the one thing that a lost wake-up or a dead owner would stop.
+            auto mine = co_await with_timeout(m.lock(), 10s);
+            if (!mine) {
+                ++stalled;
+                break;
+            }
+            std::array<std::uint64_t, 2> both{};
+            if (::pread(file.get(), both.data(), sizeof both, 0) != sizeof both) std::abort();
+            if (both[0] != both[1]) {
+                if (!mine->owner_died()) ++wrong_end;
+                both[1] = both[0];
+                if (::pwrite(file.get(), both.data(), sizeof both, 0) != sizeof both) std::abort();
+            }
+            before = both;
+        }
+        CHECK(wrong_end == 0);
+        CHECK(stalled == 0);
+        CHECK(before[0] > 100);
+        for (auto& each : all) each.kill();
+    });
+}
