@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <runnel/detail/scheduler.hpp>
 
-#include <cstdio>
-#include <cstdlib>
-
 #include <runnel/detail/await.hpp>
 #include <runnel/detail/branch.hpp>
 
@@ -135,24 +132,6 @@ void promise_base::unwind(promise_base& innermost) noexcept {
         }
         current = &parent->owner();
     }
-}
-
-void abort_body_skipped(const promise_base& broken) noexcept {
-    const char* file = "";
-    unsigned line = 0;
-    char number[16] = "";
-    if (broken.parent != nullptr) {
-        file = broken.parent->where().file_name();
-        line = broken.parent->where().line();
-        std::snprintf(number, sizeof number, "%u", line);
-    }
-    std::fprintf(stderr,
-                 "runnel: fatal: the body of a task would never run: g++ before 13 miscompiles a "
-                 "coroutine that has no local variable and a co_await in the condition of its if, "
-                 "while, for, do or switch (GCC PR106188). Declare a local variable first"
-                 "%s%s%s%s\n",
-                 line != 0 ? "; it is awaited at " : "", file, line != 0 ? ":" : "", number);
-    std::abort();
 }
 
 }  // namespace runnel::detail

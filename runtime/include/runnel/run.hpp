@@ -15,7 +15,6 @@ namespace detail {
 
 template <class T>
 task<> keep_outcome(task<T> main, outcome<T>& into) {
-    const bool has_local = true;  // GCC 12, PR106188: a body needs a variable of its own
     try {
         if constexpr (std::is_void_v<T>) {
             co_await std::move(main);
@@ -26,7 +25,6 @@ task<> keep_outcome(task<T> main, outcome<T>& into) {
     } catch (...) {
         into = outcome<T>(std::current_exception());
     }
-    (void)has_local;
 }
 
 /// Runs `l` until `main` has ended; a SIGINT cancels it. True if one came.

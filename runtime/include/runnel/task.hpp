@@ -27,10 +27,7 @@ namespace runnel {
 ///
 /// Cancelling: a task is stopped at one of its awaits and its frames are destroyed, which runs the
 /// destructors of its locals and nothing else; no exception is thrown, so no `catch` sees it.
-///
-/// With g++ 12 a body without a local variable must not await in the condition of an if, while,
-/// for, do or switch (GCC PR106188: the body would never run); such a task aborts the process when
-/// it is started, and says where. Any local, declared first, cures it.
+/// With g++ 12 some expressions around co_await are destroyed twice: see runtime/GCC12.md.
 template <class T = void>
 class [[nodiscard]] task {
 public:

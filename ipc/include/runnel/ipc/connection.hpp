@@ -186,8 +186,7 @@ public:
     auto recv() { return detail::receive_operation<detail::recv_await<T>>(end()); }
     /// Gives a bool: whether, within `limit`, there was a whole message, or the end. Takes nothing,
     /// so another receiver may be faster. Waits behind what already waits to receive on this
-    /// handle. (g++ 12 never runs a task whose body is `while (co_await in.poll(1s))` and that has
-    /// no local variable outside of it: declare any before, PR106188.)
+    /// handle.
     template <class Rep = long, class Period = std::ratio<1>>
     auto poll(std::chrono::duration<Rep, Period> limit = {}) {
         return with_timeout(detail::receive_operation<detail::look_await>(end()), limit);

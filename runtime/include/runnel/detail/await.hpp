@@ -2,6 +2,7 @@
 #pragma once
 
 #include <coroutine>
+#include <cstddef>
 #include <exception>
 #include <memory>
 #include <source_location>
@@ -29,23 +30,33 @@ inline constexpr bool is_task = false;
 template <class T>
 inline constexpr bool is_task<task<T>> = true;
 
-/// Ends the process: the body of `broken` would never run.
-[[noreturn]] void abort_body_skipped(const promise_base& broken) noexcept;
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
+/// Makes a misplaced frame work, or ends the process if it cannot; see src/misplaced_frame.cpp.
+void mend_frame(promise_base& promise, void* frame, std::size_t size, std::size_t align) noexcept;
 
-/// The first step of a task: it waits to be started. GCC before 13 lets a body without a variable
-/// of its own, whose if, while, for, do or switch awaits in its condition, come here only when it
-/// is started, and suspends it for ever (PR106188). That is found out here.
-struct initial_awaiter {
+/// The first step of a task: it waits to be started. GCC before 13 misplaces the frame of a body
+/// that has no variable of its own and awaits in the condition of an if, while, for, do or switch:
+/// the handle is not the frame's address, and nothing would run (PR106188). That is mended here.
+class initial_awaiter {
+public:
+    explicit initial_awaiter(promise_base& of) noexcept : promise_(of) {}
     bool await_ready() const noexcept { return false; }
     template <class P>
-    void await_suspend([[maybe_unused]] std::coroutine_handle<P> self) const noexcept {
-#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
-        if (self.promise().scope != nullptr) [[unlikely]]
-            abort_body_skipped(self.promise());
-#endif
+    void await_suspend(std::coroutine_handle<P> self) const noexcept {
+        if (self.address() != promise_.handle().address()) [[unlikely]]
+            mend_frame(promise_, self.address(), sizeof(P), alignof(P));
     }
     void await_resume() const noexcept {}
+
+private:
+    promise_base& promise_;
 };
+#else
+/// The first step of a task: it waits to be started.
+struct initial_awaiter : std::suspend_always {
+    explicit initial_awaiter(promise_base&) noexcept {}
+};
+#endif
 
 /// The last step of a task: its awaiter goes on, or its scope learns that it has ended.
 struct final_awaiter {
@@ -258,7 +269,7 @@ using held_awaiter =
 
 /// promise<T> but for the result.
 struct task_promise : promise_base {
-    initial_awaiter initial_suspend() const noexcept { return {}; }
+    initial_awaiter initial_suspend() noexcept { return initial_awaiter(*this); }
     final_awaiter final_suspend() const noexcept { return {}; }
 
     template <class U>
