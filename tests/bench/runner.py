@@ -215,8 +215,11 @@ class Results:
             if job != self.job or case not in cases:
                 continue
             cell, limit = (case, metric), float(limit)
-            head = f"target: {self.name(cell)} <= {limit:.2f}x {against}"
             there = self.best_first(cell)
+            if against == "-":
+                self.print_absolute(cell, limit)
+                continue
+            head = f"target: {self.name(cell)} <= {limit:.2f}x {against}"
             rivals = [i for i in there if i != OURS and fnmatch.fnmatch(i, against)]
             if OURS not in there or not rivals:
                 say(f"{head}: not measured, no {against if OURS in there else OURS}")
@@ -231,6 +234,13 @@ class Results:
                 verdict += ", not resolved: the interval holds the limit"
             chosen = f" ({rivals[0]})" if rivals[0] != against else ""
             say(f"{head}{chosen}: measured {ratio_text(ratios)} {verdict}")
+
+    def print_absolute(self, cell, limit):
+        head = f"target: {self.name(cell)} <= {limit:g}"
+        if OURS not in self.rounds[cell]:
+            return say(f"{head}: not measured, no {OURS}")
+        value = self.median(cell, OURS)
+        say(f"{head}: measured {value:.4g} {'met' if value <= limit else 'missed'}")
 
 
 def chosen_cases(job, wanted):
