@@ -108,7 +108,8 @@ struct call_with<F, parameter_list<P...>, Args...> {
         if constexpr (!std::is_void_v<result>) static_assert(detail::explain<result>());
     }
     static void encode(encoder& out, const held& args) {
-        std::apply([&out](const std::decay_t<P>&... each) { (out.write(each), ...); }, args);
+        std::apply([&]([[maybe_unused]] const std::decay_t<P>&... each) { (out.write(each), ...); },
+                   args);
         out.check_limits();
     }
 
