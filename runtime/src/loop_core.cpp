@@ -59,6 +59,7 @@ loop_core::loop_core(loop& facade, loop_options wanted) : options(wanted), facad
         driver.attach(make_uring_backend(driver, entries));
     wake_fd_ = unique_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!wake_fd_) throw_errno(errno, "eventfd", "loop");
+    wake_through_.store(wake_fd_.get(), std::memory_order_relaxed);
     wake_op_ = std::make_unique<wake_op>(*this);
 }
 
@@ -114,7 +115,8 @@ void loop_core::wake_from_anywhere() noexcept {
     if (!asleep_.exchange(false, std::memory_order_seq_cst)) return;
     const std::uint64_t one = 1;
     const int saved = errno;
-    [[maybe_unused]] const auto n = ::write(wake_fd_.get(), &one, sizeof one);
+    [[maybe_unused]] const auto n =
+        ::write(wake_through_.load(std::memory_order_relaxed), &one, sizeof one);
     errno = saved;
 }
 
@@ -209,6 +211,7 @@ void loop_core::woken() noexcept {
 void loop_core::run(const bool* ended, bool (*stop)(void*), void* context) {
     if (in_turn_) throw std::logic_error("run on loop: it is running already");
     bind("run");
+    wake_through_.store(wake_fd_.get(), std::memory_order_relaxed);
     const running mark(*this);
     while (ended != nullptr ? !*ended : root.size() != 0) {
         turn(true);
@@ -223,6 +226,7 @@ void loop_core::run(const bool* ended, bool (*stop)(void*), void* context) {
 void loop_core::run_until(bool (*done)(void*), void* context) {
     if (in_turn_) throw std::logic_error("run on loop: it is running already");
     bind("run");
+    wake_through_.store(wake_fd_.get(), std::memory_order_relaxed);
     const running mark(*this);
     while (!done(context)) turn(true);
     throw_collected();
@@ -246,6 +250,9 @@ void loop_core::poll() {
         // again is seen by one or the other.
         std::uint64_t count = 0;
         [[maybe_unused]] auto n = ::read(host_fd_.get(), &count, sizeof count);
+        // The host is woken directly: an eventfd's write does not pass through the ring to another
+        // eventfd more than once (seen on Linux 6.18; the kernel defers it, and then forgets).
+        wake_through_.store(host_fd_.get(), std::memory_order_relaxed);
         about_to_sleep();
         if (sched.has_ready() || driver.has_parked() || driver.under().pending()) {
             count = 1;
@@ -322,6 +329,7 @@ void loop_core::shut_down() noexcept {
             std::abort();
         }
         root.cancel();
+        wake_through_.store(wake_fd_.get(), std::memory_order_relaxed);
         wake_op_->retire();
         const running mark(*this);
         auto next_report = clock::now() + std::chrono::seconds(1);

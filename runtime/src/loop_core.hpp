@@ -107,6 +107,7 @@ private:
     idle_scope idle_scope_{sched};
     std::unique_ptr<wake_op> wake_op_;
     std::atomic<bool> asleep_{false};
+    std::atomic<int> wake_through_{-1};  // the descriptor that wakes whoever sleeps
     std::atomic<bool> attention_{false};
     unsigned collects_ = 0;
     bool in_turn_ = false;

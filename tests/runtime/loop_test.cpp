@@ -1,0 +1,500 @@
+// SPDX-License-Identifier: MIT
+#include <runnel/loop.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <span>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <runnel/runnel.hpp>
+
+#include "support/catch.hpp"
+#include "support/fds.hpp"
+
+using namespace runnel;
+using namespace std::chrono_literals;
+
+namespace {
+
+task<> count_to(int n, int& counted) {
+    for (int i = 0; i < n; ++i) {
+        co_await yield();
+        ++counted;
+    }
+}
+
+task<> wait_for_ever(bool& unwound) {
+    struct at_end {
+        bool& flag;
+        ~at_end() { flag = true; }
+    } mark{unwound};
+    event never;
+    co_await never.wait();
+}
+
+std::error_code code_of(const std::function<void()>& f) {
+    try {
+        f();
+    } catch (const std::system_error& error) {
+        return error.code();
+    }
+    return {};
+}
+
+/// A foreign loop: poll(2) on the loop's descriptor, until done() or ten seconds.
+template <class F>
+bool host(loop& l, F done) {
+    const auto begun = std::chrono::steady_clock::now();
+    ::pollfd wakes{l.fd(), POLLIN, 0};
+    while (!done()) {
+        const int limit = l.timeout_ms();
+        ::poll(&wakes, 1, limit < 0 ? 10'000 : limit);
+        l.poll();
+        if (std::chrono::steady_clock::now() - begun > 10s) return false;
+    }
+    return true;
+}
+
+std::chrono::nanoseconds cpu_time() {
+    ::timespec used{};
+    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
+}
+
+struct scoped_variable {
+    scoped_variable(const char* name, const char* value) : name_(name) { ::setenv(name, value, 1); }
+    ~scoped_variable() { ::unsetenv(name_); }
+    const char* name_;
+};
+
+}  // namespace
+
+// --- running ---
+
+TEST_CASE("a loop runs until its tasks have ended") {
+    int counted = 0;
+    loop l;
+    CHECK(l.done());
+    l.start(count_to, 10, std::ref(counted));
+    l.start(count_to, 5, std::ref(counted));
+    CHECK(l.stats().tasks == 2);
+    l.run();
+    CHECK(counted == 15);
+    CHECK(l.done());
+}
+
+TEST_CASE("a loop that never ran is destroyed with its tasks") {
+    const test::descriptor_count descriptors;
+    int counted = 0;
+    {
+        loop l;
+        l.start(count_to, 10, std::ref(counted));
+        l.post([&] { ++counted; });
+    }
+    CHECK(counted == 1);
+    CHECK(descriptors.unchanged());
+}
+
+TEST_CASE("a loop that is destroyed unwinds its tasks and closes its descriptors") {
+    const test::descriptor_count descriptors;
+    bool unwound = false;
+    {
+        loop l;
+        l.start(wait_for_ever, std::ref(unwound));
+        l.poll();
+        CHECK_FALSE(unwound);
+    }
+    CHECK(unwound);
+    CHECK(descriptors.unchanged());
+}
+
+TEST_CASE("errors of root tasks go to on_error, or are thrown by run") {
+    const auto fails = []() -> task<> {
+        co_await yield();
+        throw std::runtime_error("on purpose");
+    };
+    loop l;
+    l.start(fails);
+    CHECK_THROWS_AS(l.run(), std::runtime_error);
+    int errors = 0;
+    l.on_error([&](std::exception_ptr) { ++errors; });
+    l.start(fails);
+    l.start(fails);
+    l.run();
+    CHECK(errors == 2);
+}
+
+TEST_CASE("the current loop is known inside its tasks only") {
+    CHECK(loop::current() == nullptr);
+    loop l;
+    l.start([&]() -> task<> {
+        CHECK(loop::current() == &l);
+        co_return;
+    });
+    l.run();
+    CHECK(loop::current() == nullptr);
+}
+
+TEST_CASE("a million awaits that are done at once do not grow the stack") {
+    const auto one = []() -> task<int> { co_return 1; };
+    event set;
+    set.set();
+    const int sum = run([&]() -> task<int> {
+        int all = 0;
+        for (int i = 0; i < 1'000'000; ++i) {
+            const int n = co_await one();
+            co_await set.wait();
+            all += n;
+        }
+        co_return all;
+    });
+    CHECK(sum == 1'000'000);
+}
+
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST_CASE("ten million awaits that are done at once do not grow the stack") {
+    const auto one = []() -> task<int> { co_return 1; };
+    const int sum = run([&]() -> task<int> {
+        int all = 0;
+        for (int i = 0; i < 10'000'000; ++i) {
+            const int n = co_await one();
+            all += n;
+        }
+        co_return all;
+    });
+    CHECK(sum == 10'000'000);
+}
+#endif
+
+TEST_CASE("a ring of eight entries serves thousands of operations at once") {
+    const scoped_variable small("RUNNEL_RING_ENTRIES", "8");
+    const int done = run([]() -> task<int> {
+        int ended = 0;
+        const auto one = [&]() -> task<> {
+            co_await io::nop();
+            ++ended;
+        };
+        co_await open_nursery([&](nursery& n) -> task<> {
+            for (int i = 0; i < 5000; ++i) n.start(one);
+            co_return;
+        });
+        co_return ended;
+    });
+    CHECK(done == 5000);
+}
+
+TEST_CASE("a ring of eight entries cancels thousands of operations at once") {
+    const scoped_variable small("RUNNEL_RING_ENTRIES", "8");
+    run([]() -> task<> {
+        auto ends = make_pipe();
+        int ended = 0;
+        const auto one = [&]() -> task<> {
+            co_await readable(ends.reader.native_handle());
+            ++ended;
+        };
+        co_await open_nursery([&](nursery& n) -> task<> {
+            for (int i = 0; i < 2000; ++i) n.start(one);
+            for (int i = 0; i < 50; ++i) co_await io::nop();
+            n.cancel();
+        });
+        CHECK(ended == 0);
+    });
+}
+
+TEST_CASE("an idle loop uses no CPU") {
+    std::chrono::nanoseconds used{};
+    run([&]() -> task<> {
+        // What the spin of a busy loop leaves behind is over by then.
+        co_await sleep_for(20ms);
+        const auto before = cpu_time();
+        co_await sleep_for(300ms);
+        used = cpu_time() - before;
+    });
+    CHECK(used < 30ms);
+}
+
+TEST_CASE("a dump names what each task waits for, and where") {
+    auto ends = make_pipe();
+    event never;
+    loop l;
+    l.start([&]() -> task<> { co_await never.wait(); });
+    l.start([&]() -> task<> { co_await sleep_for(1h); });
+    l.start([&]() -> task<> { co_await ends.reader.read_until('\n'); });
+    l.start([&]() -> task<> { co_await with_timeout(readable(ends.reader.native_handle()), 1h); });
+    l.poll();
+    std::ostringstream out;
+    l.dump(out);
+    const std::string text = out.str();
+    const std::string number = std::to_string(ends.reader.native_handle());
+    CHECK(text.find("loop: 4 tasks") != std::string::npos);
+    CHECK(text.find("loop_test.cpp:") != std::string::npos);
+    CHECK(text.find("waits for event") != std::string::npos);
+    CHECK(text.find("waits for sleep") != std::string::npos);
+    CHECK(text.find("waits for read_until on pipe " + number) != std::string::npos);
+    CHECK(text.find("waits for with_timeout") != std::string::npos);
+    CHECK(text.find("poll on descriptor " + number) != std::string::npos);
+}
+
+// --- threads ---
+
+TEST_CASE("functions posted from other threads all run on the loop's thread") {
+    constexpr int threads = 4;
+    constexpr int each = 5000;
+    int ran = 0;  // no atomic: one thread runs them
+    event all;
+    const auto here = std::this_thread::get_id();
+    std::vector<std::thread> posters;
+    run([&]() -> task<> {
+        loop& l = *loop::current();
+        for (int t = 0; t < threads; ++t) {
+            posters.emplace_back([&] {
+                for (int i = 0; i < each; ++i)
+                    l.post([&] {
+                        if (std::this_thread::get_id() == here) ++ran;
+                        if (ran == threads * each) all.set();
+                    });
+            });
+        }
+        co_await all.wait();
+    });
+    for (std::thread& poster : posters) poster.join();
+    CHECK(ran == threads * each);
+}
+
+TEST_CASE("functions posted from one thread run in order") {
+    std::vector<int> order;
+    event all;
+    std::thread poster;
+    run([&]() -> task<> {
+        loop& l = *loop::current();
+        poster = std::thread([&] {
+            for (int i = 0; i < 1000; ++i) l.post([&, i] { order.push_back(i); });
+            l.post([&] { all.set(); });
+        });
+        co_await all.wait();
+    });
+    poster.join();
+    REQUIRE(order.size() == 1000);
+    bool sorted = true;
+    for (int i = 0; i < 1000; ++i) sorted &= order[static_cast<std::size_t>(i)] == i;
+    CHECK(sorted);
+}
+
+TEST_CASE("each post wakes a loop that sleeps") {
+    event ready;
+    std::atomic<int> turn{0};
+    std::thread poster;
+    run([&]() -> task<> {
+        loop& l = *loop::current();
+        poster = std::thread([&] {
+            for (int i = 0; i < 200; ++i) {
+                l.post([&] { ready.set(); });
+                while (turn.load() == i) std::this_thread::yield();
+            }
+        });
+        for (int i = 0; i < 200; ++i) {
+            co_await ready.wait();
+            ready.clear();
+            turn.store(i + 1);
+        }
+    });
+    poster.join();
+    CHECK(turn.load() == 200);
+}
+
+TEST_CASE("what a posted function throws is an error of the loop") {
+    loop l;
+    l.post([] { throw std::runtime_error("on purpose"); });
+    CHECK_THROWS_AS(l.poll(), std::runtime_error);
+}
+
+TEST_CASE("a loop can be made on one thread and run on another") {
+    int counted = 0;
+    auto here = std::make_unique<loop>();
+    here->start(count_to, 10, std::ref(counted));
+    std::thread runs([&] {
+        here->run();
+        here.reset();
+    });
+    runs.join();
+    CHECK(counted == 10);
+}
+
+TEST_CASE("a loop that is used from a second thread says so") {
+    loop l;
+    int counted = 0;
+    l.start(count_to, 1, std::ref(counted));
+    l.run();
+    std::error_code run_code;
+    std::error_code poll_code;
+    std::error_code start_code;
+    std::thread other([&] {
+        run_code = code_of([&] { l.run(); });
+        poll_code = code_of([&] { l.poll(); });
+        start_code = code_of([&] { l.start(count_to, 1, std::ref(counted)); });
+    });
+    other.join();
+    CHECK(run_code == errc::wrong_thread);
+    CHECK(poll_code == errc::wrong_thread);
+    CHECK(start_code == errc::wrong_thread);
+    CHECK(counted == 1);
+}
+
+// --- embedding ---
+
+TEST_CASE("poll does what is ready and does not block") {
+    int counted = 0;
+    bool unwound = false;
+    loop l;
+    l.start(wait_for_ever, std::ref(unwound));
+    l.start(count_to, 3, std::ref(counted));
+    for (int i = 0; i < 10; ++i) l.poll();
+    CHECK(counted == 3);
+    CHECK_FALSE(l.done());
+    CHECK(l.timeout_ms() == -1);
+    l.cancel();
+    for (int i = 0; i < 10; ++i) l.poll();
+    CHECK(unwound);
+    CHECK(l.done());
+}
+
+TEST_CASE("a post from another thread wakes a foreign loop") {
+    loop l;
+    for (int round = 0; round < 50; ++round) {
+        bool posted = false;
+        std::thread other([&] { l.post([&] { posted = true; }); });
+        CHECK(host(l, [&] { return posted; }));
+        other.join();
+    }
+}
+
+TEST_CASE("a foreign loop is told of timers and I/O") {
+    loop l;
+    std::string got;
+    auto ends = make_pipe();
+    l.start([&]() -> task<> {
+        co_await sleep_for(5ms);
+        co_await ends.writer.write_all("hello");
+    });
+    l.start([&]() -> task<> {
+        const auto text = co_await ends.reader.read_until('o');
+        got = text.value_or("");
+    });
+    CHECK(host(l, [&] { return l.done(); }));
+    CHECK(got == "hell");
+}
+
+TEST_CASE("a foreign loop is woken by I/O of another thread, however often") {
+    loop l;
+    auto there = make_pipe();
+    auto back = make_pipe();
+    constexpr int rounds = 500;
+    std::thread other([&, in = there.reader.native_handle(), out = back.writer.native_handle()] {
+        char c = 0;
+        for (int i = 0; i < rounds; ++i)
+            if (::read(in, &c, 1) != 1 || ::write(out, &c, 1) != 1) return;
+    });
+    int done = 0;
+    l.start([&]() -> task<> {
+        std::string one(1, 'x');
+        for (; done < rounds; ++done) {
+            co_await there.writer.write_all(one);
+            co_await back.reader.read_exactly(std::as_writable_bytes(std::span(one)));
+        }
+    });
+    CHECK(host(l, [&] { return l.done(); }));
+    CHECK(done == rounds);
+    there.writer.close();
+    other.join();
+}
+
+TEST_CASE("timeout_ms and next_deadline tell when the nearest timer is due") {
+    loop l;
+    CHECK_FALSE(l.next_deadline());
+    const auto before = std::chrono::steady_clock::now();
+    l.start([]() -> task<> { co_await sleep_for(1h); });
+    CHECK(l.timeout_ms() == 0);  // a task is ready to run
+    for (int i = 0; i < 5; ++i) l.poll();
+    REQUIRE(l.next_deadline());
+    CHECK(*l.next_deadline() >= before + 1h);
+    CHECK(l.timeout_ms() > 3'500'000);
+    CHECK(l.timeout_ms() <= 3'600'000);
+}
+
+TEST_CASE("a loop refuses to be run from inside one of its own tasks") {
+    loop l;
+    int refused = 0;
+    l.start([&]() -> task<> {
+        co_await yield();
+        try {
+            l.poll();
+        } catch (const std::logic_error&) {
+            ++refused;
+        }
+        try {
+            l.run();
+        } catch (const std::logic_error&) {
+            ++refused;
+        }
+    });
+    l.run();
+    CHECK(refused == 2);
+}
+
+// --- interrupts ---
+
+TEST_CASE("SIGINT cancels main, runs its destructors, and ends the process") {
+    auto report = make_pipe();
+    const ::pid_t child = ::fork();
+    if (child == 0) {
+        ::signal(SIGINT, SIG_DFL);
+        struct tell {
+            int fd;
+            ~tell() { [[maybe_unused]] const auto n = ::write(fd, "unwound", 7); }
+        };
+        run([fd = report.writer.native_handle()]() -> task<> {
+            const tell at_end{fd};
+            ::kill(::getpid(), SIGINT);
+            co_await sleep_for(1h);
+        });
+        ::_exit(0);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    CHECK(WIFSIGNALED(status));
+    CHECK(WTERMSIG(status) == SIGINT);
+    char text[7] = {};
+    report.writer.close();
+    CHECK(::read(report.reader.native_handle(), text, 7) == 7);
+    CHECK(std::string(text, 7) == "unwound");
+}
+
+TEST_CASE("a main that ends with a value in spite of SIGINT keeps it") {
+    const ::pid_t child = ::fork();
+    if (child == 0) {
+        ::signal(SIGINT, SIG_DFL);
+        const int code = run([]() -> task<int> {
+            ::raise(SIGINT);
+            co_return 7;
+        });
+        ::_exit(code);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    CHECK(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 7);
+}
