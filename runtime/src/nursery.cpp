@@ -97,6 +97,7 @@ void nursery_await_base::begin_body(task<>&& body, waiter up) {
 }
 
 void nursery_await_base::ended(bool cancelled) noexcept {
+    forget_root();  // children may go on, and be cancelled
     if (cancelled) {
         body_ = {};
     } else {

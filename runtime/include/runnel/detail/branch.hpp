@@ -125,6 +125,8 @@ protected:
     ~branch() {
         if (has_identity()) drop_identity();
     }
+    /// The root's frame is being destroyed, and the scope lives on: cancel() has nothing to strike.
+    void forget_root() noexcept { root_ = nullptr; }
     /// The root has ended: with a result in its promise, or, if `cancelled`, with its frame gone.
     virtual void ended(bool cancelled) noexcept = 0;
 
