@@ -119,7 +119,9 @@ concept plain_aggregate = is_plain_aggregate<T>();
 
 struct collect_types {
     template <class... Fields>
-    types<Fields...> operator()(Fields&...) const;
+    types<Fields...> operator()(Fields&...) const {
+        return {};  // never called, but clang warns if it is missing for types without linkage
+    }
 };
 template <class T>
 using field_types = decltype(visit_fields(std::declval<T&>(), collect_types{}));
