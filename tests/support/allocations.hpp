@@ -5,7 +5,8 @@
 
 namespace runnel::test {
 
-/// How often this program has called operator new. A program that asks gets a counting one.
+/// How often this program has called operator new. A program that asks gets a counting one;
+/// under a sanitizer nothing is counted.
 [[nodiscard]] std::size_t allocations() noexcept;
 
 }  // namespace runnel::test
