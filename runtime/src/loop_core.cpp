@@ -158,7 +158,8 @@ void loop_core::read_coarse_clock() noexcept {
         if (driver.has_parked()) driver.submit_parked();
         if (under.pending()) under.poll();
         if (sched.has_ready()) return;
-        if (!kernel_busy() && until != time_point::max()) {
+        // A deadline that is due already costs no time, whatever the kernel still does.
+        if (until <= sched.virtual_now || (!kernel_busy() && until != time_point::max())) {
             if (until > sched.virtual_now) sched.virtual_now = until;
             sched.fire_timers();
             return;

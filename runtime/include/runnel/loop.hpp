@@ -32,8 +32,10 @@ struct chaos_options {
 struct loop_options {
     /// Submission entries of the ring; also settable by RUNNEL_RING_ENTRIES in the environment.
     unsigned entries = 256;
-    /// The clock stands still, and jumps to the next deadline when nothing else can happen. For
-    /// tests of one process; spawning processes is refused.
+    /// The clock stands still, and jumps to the next deadline when a turn brought nothing and no
+    /// request is in the kernel. So a sleep of hours takes no time, and a timeout never ends a
+    /// request that is still going to be answered; but one around a read that nobody answers never
+    /// ends, either, unless it is zero. For tests of one process; spawning processes is refused.
     bool virtual_time = false;
     chaos_options chaos{};
 };
