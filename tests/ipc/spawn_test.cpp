@@ -468,13 +468,13 @@ TEST_CASE("where there are no more descriptors, spawn throws and leaves nothing 
             if (!one) break;
             all.push_back(std::move(one));
         }
-        int failures = 0;
+        int failures = 0;  // told by number: UBSan needs descriptors to look at a vtable
         for (int room = 0; room < 5; ++room) {  // one more descriptor each time
             try {
                 auto child = ipc::spawn(nothing_plain);
                 child.kill();
             } catch (const std::system_error& error) {
-                if (error.code() == std::errc::too_many_files_open) ++failures;
+                if (error.code().value() == EMFILE) ++failures;
             }
             if (!all.empty()) all.pop_back();
         }
