@@ -60,7 +60,7 @@ bool send_core::submit(waiter who) {
         throw std::invalid_argument("send on pipe " + std::to_string(end_->number()) +
                                     ": a message holds " + std::to_string(handles) +
                                     " descriptors, and the kernel passes 253 at a time (252 with "
-                                    "a body beyond 64 KiB)");
+                                    "a body beyond 128 KiB)");
     }
     header_.handles = static_cast<std::uint32_t>(handles);
     header_.length = size;

@@ -248,7 +248,7 @@ TEST_CASE("without room for descriptors recv throws EMFILE, and the message stay
             auto ends = ipc::pipe<files>();
             auto large = ipc::pipe<std::pair<std::string, files>>();
             files four;
-            std::pair<std::string, files> most(std::string(100000, 'x'), files());
+            std::pair<std::string, files> most(std::string(200000, 'x'), files());
             for (int i = 0; i < 4; ++i) four.emplace_back(::dup(1));
             for (int i = 0; i < 3; ++i) most.second.emplace_back(::dup(1));
             co_await ends.first.send(four);
@@ -320,7 +320,7 @@ TEST_CASE("bytes that are no message close the channel, with the reason") {
                })),
                "number of descriptors"));
     for (const std::size_t size :
-         {std::size_t{1}, sizeof(frame_header) - 1, std::size_t{70000}, std::size_t{150000}}) {
+         {std::size_t{1}, sizeof(frame_header) - 1, std::size_t{140000}, std::size_t{150000}}) {
         run([&]() -> task<> {
             auto ints = ipc::pipe<int>();
             auto texts = ipc::pipe<std::string>();

@@ -130,7 +130,7 @@ TEST_CASE("a message is sent, or has no effect") {
     const descriptor_count before;
     testing::no_loss proof;
     proof.put<sends<10>>("send");
-    proof.put<sends<100000>>("send of a large body");
+    proof.put<sends<200000>>("send of a large body");
     require_proven(proof);
     CHECK(before.unchanged());
 }

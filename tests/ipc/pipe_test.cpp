@@ -356,7 +356,7 @@ TEST_CASE("with chaos below, every message arrives once and in order") {
             const auto send = [&]() -> task<> {
                 for (int i = 0; i < 300; ++i) {
                     const std::string text =
-                        std::to_string(i) + ":" + text_of(i % 50 == 0 ? 70000 : i % 97 * 31);
+                        std::to_string(i) + ":" + text_of(i % 50 == 0 ? 140000 : i % 97 * 31);
                     co_await ends.sender.send(text);
                 }
                 ends.sender.close();
@@ -445,7 +445,7 @@ TEST_CASE("every message goes to exactly one of the readers in several processes
                 const std::vector<int> none;
                 for (int i = 0; i < each; ++i) {
                     // Now and then a large one.
-                    std::vector<int> message(i % 500 == 0 ? 30000 : 1 + i % 10, w * each + i);
+                    std::vector<int> message(i % 500 == 0 ? 40000 : 1 + i % 10, w * each + i);
                     co_await work.sender.send(message);
                 }
             });

@@ -40,9 +40,11 @@ struct frame_header {
 };
 static_assert(sizeof(frame_header) == 24);
 
-/// Larger bodies travel in a segment. Three datagrams of this size fit into a socket's
-/// default send buffer (212992 bytes), and any into what an administrator may have made of it.
-inline constexpr std::size_t largest_datagram_body = std::size_t{64} << 10;
+/// Larger bodies travel in a segment; one that is made for a single message costs ten times as much
+/// as a datagram of the same size. A socket's default send buffer (212992 bytes) takes two
+/// datagrams of this size before the sender waits; where an administrator made it smaller, segments
+/// serve.
+inline constexpr std::size_t largest_datagram_body = std::size_t{128} << 10;
 /// SCM_MAX_FD of the kernel.
 inline constexpr std::size_t most_descriptors = 253;
 
