@@ -62,7 +62,7 @@ public:
 
     /// Called once, by the thread that is going to use it.
     virtual void enable() = 0;
-    /// Has `event_fd` signalled whenever poll would deliver something.
+    /// Has `event_fd` signalled whenever poll would deliver something; may be called again.
     virtual void notify(int event_fd) = 0;
 
     loop_stats counts;

@@ -251,8 +251,10 @@ void loop_core::poll() {
         // again is seen by one or the other.
         std::uint64_t count = 0;
         [[maybe_unused]] auto n = ::read(host_fd_.get(), &count, sizeof count);
-        // The host is woken directly: an eventfd's write does not pass through the ring to another
-        // eventfd more than once (seen on Linux 6.18; the kernel defers it, and then forgets).
+        // A signal that an eventfd's write causes is deferred by the kernel, which then forgets
+        // that it has been sent and sends no other (seen on Linux 6.18); registering anew cures it.
+        driver.under().notify(host_fd_.get());
+        // The host is woken directly: that is one system call less, too.
         wake_through_.store(host_fd_.get(), std::memory_order_relaxed);
         about_to_sleep();
         if (sched.has_ready() || driver.has_parked() || driver.under().pending()) {

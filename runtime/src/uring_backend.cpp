@@ -164,6 +164,7 @@ void uring_backend::enable() {
 }
 
 void uring_backend::notify(int event_fd) {
+    io_uring_unregister_eventfd(&ring_);  // fails if there is none
     const int error = io_uring_register_eventfd(&ring_, event_fd);
     if (error < 0) throw std::system_error(-error, std::system_category(), "notify on ring");
 }

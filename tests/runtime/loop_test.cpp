@@ -16,6 +16,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -419,6 +420,32 @@ TEST_CASE("a foreign loop is woken by I/O of another thread, however often") {
     CHECK(host(l, [&] { return l.done(); }));
     CHECK(done == rounds);
     there.writer.close();
+    other.join();
+}
+
+TEST_CASE("a foreign loop is woken by an eventfd that another thread writes, however often") {
+    loop l;
+    const unique_fd there(::eventfd(0, EFD_CLOEXEC));
+    auto back = make_pipe();
+    constexpr int rounds = 200;
+    std::thread other([in = there.get(), out = back.reader.native_handle()] {
+        const std::uint64_t one = 1;
+        char c = 0;
+        for (int i = 0; i < rounds; ++i)
+            if (::write(in, &one, sizeof one) != sizeof one || ::read(out, &c, 1) != 1) return;
+    });
+    int done = 0;
+    l.start([&]() -> task<> {
+        std::uint64_t count = 0;
+        for (; done < rounds; ++done) {
+            co_await io::read(there.get(), std::as_writable_bytes(std::span(&count, 1)));
+            co_await back.writer.write_all("x");
+        }
+    });
+    CHECK(host(l, [&] { return l.done(); }));
+    CHECK(done == rounds);
+    back.writer.close();
+    back.reader.close();
     other.join();
 }
 
