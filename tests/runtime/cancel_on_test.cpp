@@ -10,7 +10,7 @@
 using namespace runnel;
 using namespace std::chrono_literals;
 
-TEST_CASE("a stop ends the wait; without one the value comes") {
+TEST_CASE("a stop ends the wait, without one the value comes") {
     run([]() -> task<> {
         std::stop_source stop;
         event e;

@@ -51,7 +51,7 @@ TEST_CASE("a nursery ends when its last child has ended") {
         virtual_time);
 }
 
-TEST_CASE("the first error cancels the body and all children and is thrown; later ones are kept") {
+TEST_CASE("the first error cancels the body and all children and is thrown, later ones are kept") {
     std::string log, first;
     std::size_t others = 0;
     run(

@@ -97,7 +97,7 @@ TEST_CASE("when all that completed has failed, the first is thrown and the other
         virtual_time);
 }
 
-TEST_CASE("a race of a vector gives an outcome for each; none for none") {
+TEST_CASE("a race of a vector gives an outcome for each, none for none") {
     run(
         []() -> task<> {
             std::vector<task<int>> all;

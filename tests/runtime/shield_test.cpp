@@ -9,7 +9,7 @@
 using namespace runnel;
 using namespace std::chrono_literals;
 
-TEST_CASE("what is shielded runs to its end; the request is met at the next await") {
+TEST_CASE("what is shielded runs to its end, the request is met at the next await") {
     std::string log;
     run(
         [&]() -> task<> {

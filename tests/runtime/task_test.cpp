@@ -277,25 +277,29 @@ TEST_CASE("a task that loops over tasks that end at once does not starve others"
     CHECK(other);
 }
 
-#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13 && !defined(__SANITIZE_THREAD__)
+// GCC before 13 misplaces the frame of such a body (PR106188).
 namespace {
-task<bool> more() { co_return false; }
-task<> without_local() {
-    if (co_await more()) ::_exit(1);
+task<bool> more(int& left) { co_return left-- > 0; }
+task<> without_local(int& left, int& rounds) {
+    while (co_await more(left)) ++rounds;
 }
 }  // namespace
 
-TEST_CASE("a body that g++ 12 would skip ends the process with advice") {
-    const ::pid_t child = ::fork();
-    if (child == 0) {
-        std::signal(SIGABRT, SIG_DFL);
-        ::close(2);
-        run(without_local());
-        ::_exit(0);
-    }
-    int status = 0;
-    REQUIRE(::waitpid(child, &status, 0) == child);
-    CHECK(WIFSIGNALED(status));
-    CHECK(WTERMSIG(status) == SIGABRT);
+TEST_CASE("a body without a variable of its own that awaits in a condition runs") {
+    int left = 3;
+    int rounds = 0;
+    run(without_local(left, rounds));
+    CHECK(rounds == 3);
 }
-#endif
+
+TEST_CASE("such a body is cancelled like any other") {
+    int left = 1'000'000'000;
+    int rounds = 0;
+    {
+        loop l;
+        l.start(without_local, std::ref(left), std::ref(rounds));
+        l.poll();
+    }
+    CHECK(rounds > 0);
+    CHECK(left > 0);
+}

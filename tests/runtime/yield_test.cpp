@@ -20,7 +20,7 @@ TEST_CASE("tasks that yield take turns") {
     CHECK(order == "ababab");
 }
 
-TEST_CASE("a yield that is cancelled while it waits for its turn returns; the next await ends it") {
+TEST_CASE("a yield that is cancelled while it waits for its turn returns, the next await ends it") {
     std::string log;
     loop l;
     l.start(
