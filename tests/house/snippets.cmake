@@ -23,11 +23,10 @@ foreach(snippet ${snippets})
     list(GET words 0 kind)
     list(GET words 1 name)
     set(source ${snippets_dir}/${name}.cpp)
-    # Fragments name things that nobody uses.
+    # Fragments name things that nobody uses; and a block is no header, though its lines are said to
+    # be the document's.
     set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
-        "-Wno-unused;-Wno-unused-parameter;-Wno-missing-field-initializers"
-        # A block is no header, though its lines are said to be the document's.
-        $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
+        "-Wno-unused;-Wno-unused-parameter;-Wno-missing-field-initializers;$<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>")
     if(kind STREQUAL "object")
         list(APPEND objects ${source})
         continue()
