@@ -93,9 +93,12 @@ task<result<T>> task_as_result(task<T> work) {
 /// Gives result<R> instead of R: a std::system_error becomes its error code, without a throw where
 /// the operation can tell. Other exceptions pass. Cancellation: that of `awaited`.
 template <class A>
-    requires(awaitable<A> && !detail::is_task<std::remove_cvref_t<A>>)
+    requires(!detail::is_task<std::remove_cvref_t<A>>)
 auto as_result(A&& awaited) {
-    return detail::result_operation<detail::described<A>>(std::forward<A>(awaited));
+    if constexpr (!detail::explain_operands<A>())
+        return detail::refused();
+    else
+        return detail::result_operation<detail::described<A>>(std::forward<A>(awaited));
 }
 template <class T>
 task<result<T>> as_result(task<T> work) {

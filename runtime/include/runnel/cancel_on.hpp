@@ -119,10 +119,12 @@ private:
 /// with_timeout gives: an empty optional, or false, if it was stopped and not completed; a value
 /// that arrived together with the stop is delivered. Cancellation: that of `awaited`.
 template <class A>
-    requires detail::operable<A>
 auto cancel_on(std::stop_token token, A&& awaited) {
-    return detail::cancel_on_operation<detail::described<A>>(std::move(token),
-                                                             std::forward<A>(awaited));
+    if constexpr (!detail::explain_operands<A>())
+        return detail::refused();
+    else
+        return detail::cancel_on_operation<detail::described<A>>(std::move(token),
+                                                                 std::forward<A>(awaited));
 }
 
 }  // namespace runnel

@@ -109,17 +109,21 @@ private:
 /// is over it is stopped, and the loop's on_error hears of it. An error of the clean-up is thrown
 /// if the body has none. Both are tasks or other awaitables.
 template <class B, class C>
-    requires(detail::operable<B> && detail::operable<C>)
 auto finally(B&& body, C&& cleanup) {
-    return detail::finally_operation<detail::described<B>, detail::described<C>>(
-        std::forward<B>(body), std::forward<C>(cleanup),
-        detail::to_duration(std::chrono::seconds(5)));
+    if constexpr (!detail::explain_operands<B, C>())
+        return detail::refused();
+    else
+        return detail::finally_operation<detail::described<B>, detail::described<C>>(
+            std::forward<B>(body), std::forward<C>(cleanup),
+            detail::to_duration(std::chrono::seconds(5)));
 }
 template <class B, class C, class Rep, class Period>
-    requires(detail::operable<B> && detail::operable<C>)
 auto finally(B&& body, C&& cleanup, std::chrono::duration<Rep, Period> limit) {
-    return detail::finally_operation<detail::described<B>, detail::described<C>>(
-        std::forward<B>(body), std::forward<C>(cleanup), detail::to_duration(limit));
+    if constexpr (!detail::explain_operands<B, C>())
+        return detail::refused();
+    else
+        return detail::finally_operation<detail::described<B>, detail::described<C>>(
+            std::forward<B>(body), std::forward<C>(cleanup), detail::to_duration(limit));
 }
 
 }  // namespace runnel

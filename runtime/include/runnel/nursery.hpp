@@ -75,11 +75,14 @@ public:
     /// refer to something that outlives the nursery. Throws std::invalid_argument if the nursery
     /// has ended. When the nursery has been cancelled the child never begins.
     template <class F, class... Args>
-        requires detail::is_task<detail::started_t<F, Args...>>
+        requires(!detail::is_task<std::remove_cvref_t<F>>)
     void start(F&& fn, Args&&... args);
     /// Starts a task that was made before.
     template <class T>
-    void start(task<T> work);
+    void start(task<T>&& work);
+    /// A task has one owner: write start(std::move(t)).
+    template <class T>
+    void start(task<T>& write_std_move) = delete;
 
     /// Cancels the body and all children, those included that are started later.
     void cancel() noexcept;
@@ -155,10 +158,7 @@ struct isolate_t {
 /// The argument of open_nursery for servers: when a child fails, `on_error(std::exception_ptr)` is
 /// called on the loop's thread and the others go on. What on_error throws cancels the nursery.
 template <class F>
-    requires std::is_invocable_v<F&, std::exception_ptr>
-isolate_t<F> isolate(F on_error) {
-    return isolate_t<F>(std::move(on_error));
-}
+isolate_t<std::decay_t<F>> isolate(F&& on_error);
 
 /// Runs `body(nursery&)`, which returns a task<>, and ends when the body and all children that it
 /// started have ended.
@@ -173,10 +173,8 @@ isolate_t<F> isolate(F on_error) {
 /// body, a child's error goes to on_error instead. After n.cancel() or a deadline it returns
 /// normally. Cancellation: composed; the body and all children are cancelled, and awaited.
 template <class Body>
-    requires std::is_same_v<std::invoke_result_t<std::decay_t<Body>&, nursery&>, task<>>
 auto open_nursery(Body&& body);
 template <class F, class Body>
-    requires std::is_same_v<std::invoke_result_t<std::decay_t<Body>&, nursery&>, task<>>
 auto open_nursery(isolate_t<F> errors, Body&& body);
 
 // implementation
@@ -354,23 +352,36 @@ private:
 }  // namespace detail
 
 template <class F, class... Args>
-    requires detail::is_task<detail::started_t<F, Args...>>
+    requires(!detail::is_task<std::remove_cvref_t<F>>)
 void nursery::start(F&& fn, Args&&... args) {
-    require_open();
     using callable = std::decay_t<F>;
-    using value = typename detail::operand<detail::started_t<F, Args...>>::value_type;
-    if constexpr (detail::keeps_own_arguments<callable>) {
-        auto* made = new detail::task_child<value>(*this, fn(std::forward<Args>(args)...));
-        begin(*made);
+    static_assert(sizeof...(Args) > 0 || !detail::foreign_awaitable<F>,
+                  "start: an operation is no task: write "
+                  "n.start([&]() -> task<> { co_await operation; })");
+    if constexpr (!std::is_invocable_v<callable, std::decay_t<Args>...>) {
+        static_assert(
+            detail::foreign_awaitable<F> || std::is_invocable_v<callable, std::decay_t<Args>...>,
+            "start: fn cannot be called with these arguments, which it gets as rvalues "
+            "of their own types: pass std::ref(x) for a parameter that is a reference");
+    } else if constexpr (!detail::is_task<detail::started_t<F, Args...>>) {
+        static_assert(detail::is_task<detail::started_t<F, Args...>>,
+                      "start: the function does not return a task: write -> task<>");
     } else {
-        auto* made = new detail::call_child<value, callable, std::decay_t<Args>...>(
-            *this, std::forward<F>(fn), std::forward<Args>(args)...);
-        begin(*made);
+        require_open();
+        using value = typename detail::operand<detail::started_t<F, Args...>>::value_type;
+        if constexpr (detail::keeps_own_arguments<callable>) {
+            auto* made = new detail::task_child<value>(*this, fn(std::forward<Args>(args)...));
+            begin(*made);
+        } else {
+            auto* made = new detail::call_child<value, callable, std::decay_t<Args>...>(
+                *this, std::forward<F>(fn), std::forward<Args>(args)...);
+            begin(*made);
+        }
     }
 }
 
 template <class T>
-void nursery::start(task<T> work) {
+void nursery::start(task<T>&& work) {
     require_open();
     auto* made = new detail::task_child<T>(*this, std::move(work));
     begin(*made);
@@ -385,24 +396,57 @@ detail::join_operation nursery::join_or_cancel_after(std::chrono::duration<Rep, 
     return detail::join_operation(*this, detail::to_duration(limit));
 }
 
+namespace detail {
+
+/// Fails to compile, with advice, for what cannot be the body of a nursery.
 template <class Body>
-    requires std::is_same_v<std::invoke_result_t<std::decay_t<Body>&, nursery&>, task<>>
-auto open_nursery(Body&& body) {
-    static_assert(detail::safe_callable<Body>,
+constexpr bool explain_body() {
+    static_assert(safe_callable<Body>,
                   "open_nursery: g++ before 13 destroys a lambda twice that captures an owning "
                   "object and is written inside co_await; capture by reference, or name the lambda "
                   "on the line before and pass the name");
-    return detail::nursery_operation<detail::described<Body>, void>(std::forward<Body>(body));
+    using called = std::remove_reference_t<Body>&;
+    if constexpr (!std::is_invocable_v<called, nursery&>) {
+        static_assert(std::is_invocable_v<called, nursery&>,
+                      "open_nursery: the body is called with a nursery&: write "
+                      "[&](nursery& n) -> task<> { ... }");
+        return false;
+    } else {
+        constexpr bool gives_task = std::is_same_v<std::invoke_result_t<called, nursery&>, task<>>;
+        static_assert(gives_task,
+                      "open_nursery: the body returns task<>, without a value: write "
+                      "[&](nursery& n) -> task<> { ... }");
+        return gives_task;
+    }
+}
+
+}  // namespace detail
+
+template <class F>
+isolate_t<std::decay_t<F>> isolate(F&& on_error) {
+    static_assert(detail::safe_callable<F>,
+                  "isolate: g++ before 13 destroys a lambda twice that captures an owning object "
+                  "and is written inside co_await; capture by reference, or name the lambda on the "
+                  "line before and pass the name");
+    static_assert(std::is_invocable_v<std::decay_t<F>&, std::exception_ptr>,
+                  "isolate: on_error is called with a std::exception_ptr");
+    return isolate_t<std::decay_t<F>>(std::forward<F>(on_error));
+}
+
+template <class Body>
+auto open_nursery(Body&& body) {
+    if constexpr (!detail::explain_body<Body>())
+        return detail::refused();
+    else
+        return detail::nursery_operation<detail::described<Body>, void>(std::forward<Body>(body));
 }
 template <class F, class Body>
-    requires std::is_same_v<std::invoke_result_t<std::decay_t<Body>&, nursery&>, task<>>
 auto open_nursery(isolate_t<F> errors, Body&& body) {
-    static_assert(detail::safe_callable<Body> && detail::safe_callable<F>,
-                  "open_nursery: g++ before 13 destroys a lambda twice that captures an owning "
-                  "object and is written inside co_await; capture by reference, or name the lambda "
-                  "on the line before and pass the name");
-    return detail::nursery_operation<detail::described<Body>, F>(std::forward<Body>(body),
-                                                                 std::move(errors.on_error));
+    if constexpr (!detail::explain_body<Body>())
+        return detail::refused();
+    else
+        return detail::nursery_operation<detail::described<Body>, F>(std::forward<Body>(body),
+                                                                     std::move(errors.on_error));
 }
 
 }  // namespace runnel

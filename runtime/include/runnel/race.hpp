@@ -77,6 +77,14 @@ auto race(A&&... operands) {
         std::forward<A>(operands)...);
 }
 
+/// For everything else a reason why not.
+template <class... A>
+    requires(sizeof...(A) > 0 && !(detail::operable<A> && ...))
+auto race(A&&...) {
+    static_assert(detail::explain_operands<A...>());
+    return detail::refused();
+}
+
 /// race for a number of operands that is known at run time; gives a vector of outcomes. An empty
 /// range gives an empty vector at once.
 template <class A>

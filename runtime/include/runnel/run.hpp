@@ -58,10 +58,23 @@ T run(task<T> main, loop_options options = {}) {
 
 /// The same for a callable without arguments that returns a task; it is kept until the end.
 template <class F>
-    requires detail::is_task<std::invoke_result_t<std::decay_t<F>&>>
-auto run(F&& main, loop_options options = {}) {
-    std::decay_t<F> kept(std::forward<F>(main));
-    return run(std::invoke(kept), options);
+    requires(!detail::is_task<std::remove_cvref_t<F>>)
+decltype(auto) run(F&& main, loop_options options = {}) {
+    using callable = std::decay_t<F>;
+    if constexpr (!std::is_invocable_v<callable&>) {
+        static_assert(std::is_invocable_v<callable&>,
+                      "run takes a task, run(f(1, 2)), or what returns one when called without "
+                      "arguments, run([&]() -> task<int> { ... })");
+    } else if constexpr (!detail::is_task<std::invoke_result_t<callable&>>) {
+        static_assert(detail::is_task<std::invoke_result_t<callable&>>,
+                      "run: the function does not return a task: write -> task<> or -> task<T>");
+    } else {
+        callable kept(std::forward<F>(main));
+        return run(std::invoke(kept), options);
+    }
 }
+/// A task has one owner: write run(std::move(t)).
+template <class T>
+T run(task<T>& write_std_move, loop_options options = {}) = delete;
 
 }  // namespace runnel

@@ -67,9 +67,11 @@ private:
 /// requested before; the task meets the request at its next await. Gives what `awaited` gives. Keep
 /// what is inside short: a cancelled task, its nursery and the loop wait for it.
 template <class A>
-    requires detail::operable<A>
 auto shield(A&& awaited) {
-    return detail::shield_operation<detail::described<A>>(std::forward<A>(awaited));
+    if constexpr (!detail::explain_operands<A>())
+        return detail::refused();
+    else
+        return detail::shield_operation<detail::described<A>>(std::forward<A>(awaited));
 }
 
 }  // namespace runnel

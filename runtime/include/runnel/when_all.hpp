@@ -89,6 +89,14 @@ auto when_all(A&&... operands) {
         std::forward<A>(operands)...);
 }
 
+/// For everything else a reason why not.
+template <class... A>
+    requires(!(detail::operable<A> && ...))
+auto when_all(A&&...) {
+    static_assert(detail::explain_operands<A...>());
+    return detail::refused();
+}
+
 /// when_all for a number of operands that is known at run time; gives a vector of values.
 template <class A>
     requires detail::operable<A>
@@ -104,6 +112,14 @@ template <class... A>
 auto when_all_settled(A&&... operands) {
     return detail::tuple_operation<detail::settled_await, detail::described<A>...>(
         std::forward<A>(operands)...);
+}
+
+/// For everything else a reason why not.
+template <class... A>
+    requires(!(detail::operable<A> && ...))
+auto when_all_settled(A&&...) {
+    static_assert(detail::explain_operands<A...>());
+    return detail::refused();
 }
 
 /// when_all_settled for a number of operands that is known at run time; gives a vector of outcomes.

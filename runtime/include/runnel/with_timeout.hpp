@@ -110,18 +110,22 @@ private:
 /// with the deadline is delivered. A task is stopped at one of its awaits, and what it did stands.
 /// Errors of `awaited` are thrown. Cancellation: that of `awaited`.
 template <class A, class Rep, class Period>
-    requires detail::operable<A>
 auto with_timeout(A&& awaited, std::chrono::duration<Rep, Period> limit) {
-    return detail::timeout_operation<detail::described<A>, detail::duration>(
-        std::forward<A>(awaited), detail::to_duration(limit));
+    if constexpr (!detail::explain_operands<A>())
+        return detail::refused();
+    else
+        return detail::timeout_operation<detail::described<A>, detail::duration>(
+            std::forward<A>(awaited), detail::to_duration(limit));
 }
 
 /// The same with a point of time on std::chrono::steady_clock.
 template <class A>
-    requires detail::operable<A>
 auto with_deadline(A&& awaited, std::chrono::steady_clock::time_point when) {
-    return detail::timeout_operation<detail::described<A>, detail::time_point>(
-        std::forward<A>(awaited), when);
+    if constexpr (!detail::explain_operands<A>())
+        return detail::refused();
+    else
+        return detail::timeout_operation<detail::described<A>, detail::time_point>(
+            std::forward<A>(awaited), when);
 }
 
 }  // namespace runnel

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <concepts>
 #include <coroutine>
 #include <cstddef>
 #include <exception>
@@ -267,6 +268,23 @@ using held_awaiter =
     std::conditional_t<std::is_lvalue_reference_v<decltype(detail::get_awaiter(std::declval<A>()))>,
                        awaiter_of<A>&, awaiter_of<A>>;
 
+/// Can be awaited by any coroutine, if not cancelled.
+template <class A>
+concept foreign_awaitable = requires(awaiter_of<A>& a) {
+    { a.await_ready() } -> std::convertible_to<bool>;
+    a.await_resume();
+};
+
+/// Fails to compile, with advice, for what cannot be awaited.
+template <class A, bool Fine = foreign_awaitable<A>>
+constexpr bool explain_awaitable() {
+    static_assert(Fine || !std::is_invocable_v<A>,
+                  "this is a function, which cannot be awaited: await what it returns, f()");
+    static_assert(Fine || std::is_invocable_v<A>,
+                  "this cannot be awaited: it is no task, no operation and has no awaiter");
+    return Fine;
+}
+
 /// promise<T> but for the result.
 struct task_promise : promise_base {
     initial_awaiter initial_suspend() noexcept { return initial_awaiter(*this); }
@@ -284,6 +302,8 @@ struct task_promise : promise_base {
                          std::source_location where = std::source_location::current()) {
         if constexpr (awaitable<A>)
             return awaiter_await<held_awaiter<A>>(std::forward<A>(awaited), *this, where);
+        else if constexpr (!explain_awaitable<A>())
+            return std::suspend_never();
         else
             return foreign_await<held_awaiter<A>>(std::forward<A>(awaited), *this, where);
     }

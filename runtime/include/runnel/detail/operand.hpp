@@ -255,4 +255,21 @@ using await_value_t = typename operand<D>::value_type;
 template <class A>
 concept operable = is_task<std::remove_cvref_t<A>> || awaitable<A>;
 
+/// Fails to compile, with advice, for what a combinator cannot take.
+template <class... A>
+constexpr bool explain_operands() {
+    static_assert(((operable<A> || !foreign_awaitable<A>) && ...),
+                  "this awaitable cannot be cancelled: pass uncancellable(std::move(it)), and "
+                  "whoever cancels waits until it is done");
+    static_cast<void>((explain_awaitable<A, operable<A> || foreign_awaitable<A>>() && ...));
+    return (operable<A> && ...);
+}
+/// What is returned instead then, so that there is one error.
+struct refused {
+    bool await_ready() const;
+    void await_suspend(waiter) const;
+    void await_resume() const;
+    cancellation await_cancel() const noexcept;
+};
+
 }  // namespace runnel::detail
