@@ -89,8 +89,13 @@ void join_await::fire() noexcept {
     nursery_.cancel_children();
 }
 
-void nursery_await_base::begin_body(task<>&& body, waiter up) {
+void nursery_await_base::begin_body(task<>&& body, std::exception_ptr error, waiter up) {
     up_ = up;
+    if (error) {
+        fail(std::move(error));
+        finish();
+        return;
+    }
     body_ = task_access::take(body);
     adopt(body_.promise());
     branch::start();

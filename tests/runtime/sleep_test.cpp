@@ -56,8 +56,8 @@ TEST_CASE("under virtual time the clock stands still while anything can run") {
     run(
         []() -> task<> {
             const auto begun = loop::current()->now();
+            bool slept = false;
             co_await open_nursery([&](nursery& n) -> task<> {
-                bool slept = false;
                 n.start(
                     [](bool& done) -> task<> {
                         co_await sleep_for(1ns);

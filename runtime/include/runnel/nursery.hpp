@@ -172,6 +172,8 @@ isolate_t<std::decay_t<F>> isolate(F&& on_error);
 /// once all have ended; later ones are in suppressed_errors(). With `isolate(on_error)` before the
 /// body, a child's error goes to on_error instead. After n.cancel() or a deadline it returns
 /// normally. Cancellation: composed; the body and all children are cancelled, and awaited.
+///
+/// The body may end before its children: what they refer to is declared outside of it.
 template <class Body>
 auto open_nursery(Body&& body);
 template <class F, class Body>
@@ -279,7 +281,7 @@ protected:
     ~nursery_await_base() {
         if (body_) body_.destroy();
     }
-    void begin_body(task<>&& body, waiter up);
+    void begin_body(task<>&& body, std::exception_ptr error, waiter up);
 
 private:
     void emptied() noexcept override { finish(); }
@@ -320,7 +322,15 @@ private:
                     },
                     handler);
             }
-            begin_body(std::invoke(body, static_cast<nursery&>(*this)), up);
+            // It may start children and throw before it is a task; they are not lost.
+            task<> made;
+            std::exception_ptr error;
+            try {
+                made = std::invoke(body, static_cast<nursery&>(*this));
+            } catch (...) {
+                error = std::current_exception();
+            }
+            begin_body(std::move(made), std::move(error), up);
         }
     };
     Body body_;
