@@ -63,7 +63,10 @@ loop_core::loop_core(loop& facade, loop_options wanted) : options(wanted), facad
     wake_op_ = std::make_unique<wake_op>(*this);
 }
 
-loop_core::~loop_core() { restore_sigpipe(); }
+loop_core::~loop_core() {
+    sched.wait_for_visitors();
+    restore_sigpipe();
+}
 
 void loop_core::bind(const char* operation) {
     if (!bound_) {

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: MIT
 #include <runnel/detail/scheduler.hpp>
 
+#include <sched.h>
+
 #include <runnel/detail/await.hpp>
 #include <runnel/detail/branch.hpp>
 
 namespace runnel::detail {
 
 void scheduler::schedule_remote(ready_node& node) noexcept {
+    // What is queued may end the loop, which is not to be gone before this call is over.
+    visitors_.fetch_add(1, std::memory_order_relaxed);
     ready_node* head = remote_.load(std::memory_order_relaxed);
     do {
         node.next_ = head;
@@ -14,6 +18,11 @@ void scheduler::schedule_remote(ready_node& node) noexcept {
                                             std::memory_order_relaxed));
     // Only the push that found the list empty wakes: whoever empties it sees the others too.
     if (head == nullptr && wake != nullptr) wake(*this);
+    visitors_.fetch_sub(1, std::memory_order_release);
+}
+
+void scheduler::wait_for_visitors() const noexcept {
+    while (visitors_.load(std::memory_order_acquire) != 0) ::sched_yield();
 }
 
 bool scheduler::take_remote() noexcept {
@@ -89,7 +98,7 @@ void branch::run() noexcept {
 
 void branch::cancel() noexcept {
     if (cancel_requested()) return;
-    home_ |= cancel_flag;
+    set(cancel_flag);
     if (root_ == nullptr) return;
     await_point* where = root_->awaiting;
     if (where == nullptr) return;  // running, or about to: its next await meets the request
@@ -107,7 +116,7 @@ task_identity& branch::identity() {
     branch& who = logical();
     task_identity& found = home().identities[&who];
     if (found.id == 0) found.id = home().next_task_id++;
-    who.home_ |= identity_flag;
+    who.set(identity_flag);
     return found;
 }
 

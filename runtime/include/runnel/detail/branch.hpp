@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <atomic>
 #include <coroutine>
 #include <cstdint>
 #include <memory>
@@ -94,7 +95,9 @@ class branch : public ready_node {
 public:
     branch() noexcept = default;
     explicit branch(scheduler& home) noexcept { bind(home); }
-    void bind(scheduler& home) noexcept { home_ = reinterpret_cast<std::uintptr_t>(&home); }
+    void bind(scheduler& home) noexcept {
+        home_.store(reinterpret_cast<std::uintptr_t>(&home), std::memory_order_relaxed);
+    }
 
     /// Makes `root` the root task; its frame stays the caller's.
     void adopt(promise_base& root) noexcept {
@@ -105,10 +108,10 @@ public:
     void start() noexcept { home().schedule(*this); }
     /// Requests cancellation; idempotent. ended() follows, never inside this call.
     void cancel() noexcept;
-    [[nodiscard]] bool cancel_requested() const noexcept { return (home_ & cancel_flag) != 0; }
+    [[nodiscard]] bool cancel_requested() const noexcept { return (bits() & cancel_flag) != 0; }
 
     [[nodiscard]] scheduler& home() const noexcept {
-        return *reinterpret_cast<scheduler*>(home_ & ~flags);
+        return *reinterpret_cast<scheduler*>(bits() & ~flags);
     }
     [[nodiscard]] promise_base* root() const noexcept { return root_; }
 
@@ -140,9 +143,17 @@ private:
     // a task is to be small.
     static constexpr std::uintptr_t cancel_flag = 1, identity_flag = 2, flags = 3;
     static_assert(alignof(scheduler) > flags);
-    [[nodiscard]] bool has_identity() const noexcept { return (home_ & identity_flag) != 0; }
+    [[nodiscard]] bool has_identity() const noexcept { return (bits() & identity_flag) != 0; }
 
-    std::uintptr_t home_ = 0;
+    [[nodiscard]] std::uintptr_t bits() const noexcept {
+        return home_.load(std::memory_order_relaxed);
+    }
+    void set(std::uintptr_t flag) noexcept {
+        home_.store(bits() | flag, std::memory_order_relaxed);
+    }
+
+    // Written on the loop's thread only; other threads read it when they resume a waiter.
+    std::atomic<std::uintptr_t> home_{0};
     promise_base* root_ = nullptr;
 };
 

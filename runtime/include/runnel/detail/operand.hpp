@@ -172,7 +172,8 @@ private:
     early early_{};
 };
 
-/// An operand that is a task: a scope of cancellation of its own.
+/// An operand that is a task: a scope of cancellation of its own. When it has ended its frame is
+/// destroyed, whatever the others do: its parameters may be what they wait for the end of.
 template <class T>
 class task_operand : public operand_base, public branch {
 public:
@@ -203,20 +204,42 @@ public:
     void dump_part(dump_sink& sink) const override {
         if (open()) dump_operand(sink, *this);
     }
-    T take() { return frame_.promise().take(); }
+    T take() {
+        if constexpr (std::is_void_v<T>)
+            **end_;
+        else
+            return **std::move(end_);
+    }
     /// What it threw; it is done.
-    std::exception_ptr error() noexcept { return frame_.promise().error(); }
+    std::exception_ptr error() noexcept { return end_->error(); }
 
 private:
     void ended(bool cancelled) noexcept override {
-        if (cancelled) frame_ = {};
+        if (!cancelled) keep_end();
+        frame_ = {};
         state_ = cancelled ? status::cancelled : status::done;
         up_->settled(*this);
+    }
+    void keep_end() noexcept {
+        if (std::exception_ptr error = frame_.promise().error()) {
+            end_.emplace(std::move(error));
+        } else {
+            try {
+                if constexpr (std::is_void_v<T>)
+                    end_.emplace(std::in_place);
+                else
+                    end_.emplace(std::in_place, frame_.promise().take());
+            } catch (...) {
+                end_.emplace(std::current_exception());
+            }
+        }
+        frame_.destroy();
     }
     branch& logical() noexcept override {
         return up_->side_by_side() ? *this : up_->upward().scope().logical();
     }
     std::coroutine_handle<promise<T>> frame_;
+    std::optional<outcome<T>> end_;
 };
 
 template <class T>

@@ -183,6 +183,8 @@ public:
     [[nodiscard]] bool has_ready() const noexcept {
         return head_ != nullptr || finished_ != nullptr;
     }
+    /// Until no other thread is inside schedule_remote: before the end.
+    void wait_for_visitors() const noexcept;
     /// Moves what other threads have queued to the ready list.
     bool take_remote() noexcept;
 
@@ -219,6 +221,7 @@ private:
     ready_node* finished_ = nullptr;
     ready_node** finished_tail_ = &finished_;
     std::atomic<ready_node*> remote_{nullptr};
+    std::atomic<unsigned> visitors_{0};
 
     static inline constinit thread_local char thread_marker = 0;
     friend class branch;
