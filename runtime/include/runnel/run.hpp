@@ -14,16 +14,16 @@ namespace runnel {
 namespace detail {
 
 template <class T>
-task<> keep_outcome(task<T> main, outcome<T>& into) {
+task<> keep_outcome(task<T> main, std::optional<outcome<T>>& into) {
     try {
         if constexpr (std::is_void_v<T>) {
             co_await std::move(main);
-            into = outcome<void>(std::in_place);
+            into.emplace(std::in_place);
         } else {
-            into = outcome<T>(std::in_place, co_await std::move(main));
+            into.emplace(std::in_place, co_await std::move(main));
         }
     } catch (...) {
-        into = outcome<T>(std::current_exception());
+        into.emplace(std::current_exception());
     }
 }
 
@@ -43,17 +43,20 @@ bool run_main(loop& l, task<> main);
 /// process then dies of SIGINT, as its parent expects. A second one kills at once.
 template <class T>
 T run(task<T> main, loop_options options = {}) {
-    outcome<T> end;
+    std::optional<outcome<T>> end;
     bool interrupted = false;
     {
         loop l(options);
         interrupted = detail::run_main(l, detail::keep_outcome(std::move(main), end));
     }
-    if (interrupted && !end) detail::die_of_interrupt();
+    if (!end) {
+        if (interrupted) detail::die_of_interrupt();
+        end.emplace();  // cancelled
+    }
     if constexpr (std::is_void_v<T>)
-        *end;
+        **end;
     else
-        return *std::move(end);
+        return **std::move(end);
 }
 
 /// The same for a callable without arguments that returns a task; it is kept until the end.
