@@ -228,6 +228,7 @@ TEST_CASE("a futex wait ends when the word is woken, and at once when it differs
     run([]() -> task<> {
         std::uint32_t word = 0;
         auto differs = co_await as_result(io::futex_wait(word, 1));
+        if (differs.error() == std::errc::function_not_supported) co_return;  // below Linux 6.7
         CHECK(differs.error() == std::errc::resource_unavailable_try_again);
         co_await open_nursery([&](nursery& n) -> task<> {
             n.start(
