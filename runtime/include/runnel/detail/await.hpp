@@ -40,17 +40,19 @@ void mend_frame(promise_base& promise, void* frame, std::size_t size, std::size_
 /// the handle is not the frame's address, and nothing would run (PR106188). That is mended here.
 class initial_awaiter {
 public:
-    explicit initial_awaiter(promise_base& of) noexcept : promise_(of) {}
+    // The promise is handed on beside the frame, which is to stay small.
+    explicit initial_awaiter(promise_base& of) noexcept { being_made = &of; }
     bool await_ready() const noexcept { return false; }
     template <class P>
     void await_suspend(std::coroutine_handle<P> self) const noexcept {
-        if (self.address() != promise_.handle().address()) [[unlikely]]
-            mend_frame(promise_, self.address(), sizeof(P), alignof(P));
+        promise_base& promise = *being_made;
+        if (self.address() != promise.handle().address()) [[unlikely]]
+            mend_frame(promise, self.address(), sizeof(P), alignof(P));
     }
     void await_resume() const noexcept {}
 
 private:
-    promise_base& promise_;
+    static inline constinit thread_local promise_base* being_made = nullptr;
 };
 #else
 /// The first step of a task: it waits to be started.
