@@ -88,19 +88,19 @@ bool io_driver::start(io_op& op) noexcept {
         op.state_ = io_op::state::done;
         return false;
     }
-    if (try_now(op)) return false;
+    if (op.request_.direct && try_now(op)) return false;
     const int fd = op.request_.fd;
     if (op.gate_ != nullptr)
         op.gate_->waiting.push_back(op);
     else if (fd >= 0)
         page_of(fd).loose[static_cast<std::size_t>(fd) % page_size].push_back(op);
-    if (!park(op)) submit(op);
+    if (op.request_.direction != io_direction::in || !park(op)) submit(op);
     return true;
 }
 
 bool io_driver::park(io_op& op) noexcept {
-    if (op.request_.direction != io_direction::in || !op.request_.direct || direct_left_ <= 0 ||
-        parked_count_ == most_parked || home_.virtual_time)
+    if (!op.request_.direct || direct_left_ <= 0 || parked_count_ == most_parked ||
+        home_.virtual_time)
         return false;
     if (confidence_ == 0) {
         if (++unparked_reads_ < probe_every) return false;

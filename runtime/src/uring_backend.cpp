@@ -51,7 +51,11 @@ private:
         std::uint32_t next_free = 0;
     };
 
-    io_uring_sqe* entry() noexcept;
+    io_uring_sqe* entry() noexcept {
+        io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
+        return sqe != nullptr ? sqe : entry_of_full_ring();
+    }
+    [[gnu::noinline]] io_uring_sqe* entry_of_full_ring() noexcept;
     static void prepare(io_uring_sqe& sqe, const io_request& request, std::uint64_t data) noexcept;
     [[nodiscard]] unsigned unsubmitted() const noexcept { return ring_.sq.sqe_tail - submitted_; }
     [[nodiscard]] unsigned available() const noexcept {
@@ -320,13 +324,12 @@ void uring_backend::stash() noexcept {
     __atomic_store_n(ring_.cq.khead, head, __ATOMIC_RELEASE);
 }
 
-io_uring_sqe* uring_backend::entry() noexcept {
+io_uring_sqe* uring_backend::entry_of_full_ring() noexcept {
     for (;;) {
-        if (io_uring_sqe* sqe = io_uring_get_sqe(&ring_)) [[likely]]
-            return sqe;
         // A full ring is a normal event: the kernel is given what there is. If it takes nothing
         // before it has delivered (EBUSY), the answers make room and are given out later.
         if (enter(0, IORING_ENTER_GETEVENTS, {}) < 0) stash();
+        if (io_uring_sqe* sqe = io_uring_get_sqe(&ring_)) return sqe;
     }
 }
 
