@@ -161,7 +161,7 @@ task<> guarded(const child_start& start, decoder& in, reporter& out) {
 /// The function, until it ends, the parent asks to stop, or the parent is gone.
 task<> supervised(const child_start& start, decoder& in, reporter& out) {
     auto watched = as_result(io::poll(start.control.get(), POLLIN));
-    auto ends = co_await race(guarded(start, in, out), std::move(watched));
+    auto ends = co_await race(guarded(start, in, out), watched);
     if (!std::get<0>(ends)) out.send_stopped();
 }
 

@@ -321,16 +321,16 @@ task<held_mutex> mutex_state::wait(std::shared_ptr<mutex_state> self, std::uint6
         auto died = as_result(io::poll(owner.pidfd.get(), POLLIN));
         std::error_code error;
         if (shared.registered == 0 && owner.pidfd) {
-            auto ends = co_await race(std::move(futex), std::move(died));
+            auto ends = co_await race(futex, died);
             if (auto& end = std::get<0>(ends)) error = end->error();
         } else if (shared.registered == 0) {
-            auto end = co_await std::move(futex);
+            auto end = co_await futex;
             error = end.error();
         } else if (owner.pidfd) {
-            auto ends = co_await race(std::move(rung), std::move(died));
+            auto ends = co_await race(rung, died);
             if (auto& end = std::get<0>(ends)) error = end->error();
         } else {
-            auto end = co_await std::move(rung);
+            auto end = co_await rung;
             error = end.error();
         }
         // EAGAIN: the word has changed before the wait began.

@@ -47,7 +47,7 @@ class [[nodiscard]] as_atomic {
 public:
     using awaiter = detail::atomic_task_await<T>;
     explicit as_atomic(task<T> work) noexcept : work_(std::move(work)) {}
-    awaiter operator co_await() && { return awaiter(std::move(work_)); }
+    awaiter operator co_await() { return awaiter(std::move(work_)); }
 
 private:
     task<T> work_;

@@ -67,7 +67,7 @@ template <class D>
 class [[nodiscard]] result_operation {
 public:
     explicit result_operation(D&& awaited) : awaited_(std::forward<D>(awaited)) {}
-    auto operator co_await() && { return result_await<D>(awaited_); }
+    auto operator co_await() { return result_await<D>(awaited_); }
 
 private:
     D awaited_;

@@ -106,7 +106,7 @@ class [[nodiscard]] cancel_on_operation {
 public:
     cancel_on_operation(std::stop_token token, D&& awaited)
         : token_(std::move(token)), awaited_(std::forward<D>(awaited)) {}
-    auto operator co_await() && { return cancel_on_await<D>(token_, awaited_); }
+    auto operator co_await() { return cancel_on_await<D>(token_, awaited_); }
 
 private:
     std::stop_token token_;

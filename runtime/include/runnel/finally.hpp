@@ -87,7 +87,7 @@ class [[nodiscard]] finally_operation {
 public:
     finally_operation(B&& body, C&& cleanup, duration limit)
         : body_(std::forward<B>(body)), cleanup_(std::forward<C>(cleanup)), limit_(limit) {}
-    auto operator co_await() && {
+    auto operator co_await() {
         return finally_await<await_value_t<B>, await_value_t<C>>(
             as_task(static_cast<B&&>(body_)), as_task(static_cast<C&&>(cleanup_)), limit_);
     }

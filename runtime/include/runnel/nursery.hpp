@@ -343,7 +343,7 @@ class [[nodiscard]] nursery_operation {
 public:
     nursery_operation(Body&& body, Handler handler)
         : body_(std::forward<Body>(body)), handler_(std::move(handler)) {}
-    auto operator co_await() && { return nursery_await<Body&, Handler>(body_, &handler_); }
+    auto operator co_await() { return nursery_await<Body&, Handler>(body_, &handler_); }
 
 private:
     Body body_;
@@ -353,7 +353,7 @@ template <class Body>
 class [[nodiscard]] nursery_operation<Body, void> {
 public:
     explicit nursery_operation(Body&& body) : body_(std::forward<Body>(body)) {}
-    auto operator co_await() && { return nursery_await<Body&, void>(body_, nullptr); }
+    auto operator co_await() { return nursery_await<Body&, void>(body_, nullptr); }
 
 private:
     Body body_;

@@ -53,7 +53,7 @@ template <class D>
 class [[nodiscard]] shield_operation {
 public:
     explicit shield_operation(D&& awaited) : awaited_(std::forward<D>(awaited)) {}
-    auto operator co_await() && {
+    auto operator co_await() {
         return shield_await<await_value_t<D>>(as_task(static_cast<D&&>(awaited_)));
     }
 

@@ -91,7 +91,7 @@ template <class D, class When>
 class [[nodiscard]] timeout_operation {
 public:
     timeout_operation(D&& awaited, When when) : awaited_(std::forward<D>(awaited)), when_(when) {}
-    auto operator co_await() && { return timeout_await<D>(awaited_, when_); }
+    auto operator co_await() { return timeout_await<D>(awaited_, when_); }
 
 private:
     D awaited_;

@@ -96,7 +96,7 @@ template <template <class...> class Awaiter, class... D>
 class [[nodiscard]] tuple_operation {
 public:
     explicit tuple_operation(D... operands) : operands_(std::forward<D>(operands)...) {}
-    auto operator co_await() && { return Awaiter<D...>(operands_); }
+    auto operator co_await() { return Awaiter<D...>(operands_); }
 
 private:
     std::tuple<D...> operands_;
@@ -106,7 +106,7 @@ template <template <class> class Awaiter, class D>
 class [[nodiscard]] range_operation {
 public:
     explicit range_operation(std::vector<D> operands) : operands_(std::move(operands)) {}
-    auto operator co_await() && { return Awaiter<D>(operands_); }
+    auto operator co_await() { return Awaiter<D>(operands_); }
 
 private:
     std::vector<D> operands_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <cmath>
 #include <deque>
 #include <list>
 #include <map>
@@ -132,7 +133,7 @@ concept multiple_keys = requires(Container c, typename Container::value_type v) 
 template <class Key>
 void check_key(decoder& in, const Key& key) {
     if constexpr (std::is_floating_point_v<Key>) {
-        if (key != key) in.fail("a key is not a number");  // no container can order it
+        if (std::isnan(key)) in.fail("a key is not a number");  // no container can order it
     }
 }
 template <class Container>
