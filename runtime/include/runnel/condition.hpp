@@ -174,7 +174,7 @@ class [[nodiscard]] condition::wait_operation {
 public:
     wait_operation(condition& on, mutex::guard& held, Predicate predicate)
         : condition_(on), held_(held), predicate_(std::move(predicate)) {}
-    wait_await<Predicate> operator co_await() noexcept {
+    wait_await<Predicate> operator co_await() && noexcept {
         return wait_await<Predicate>(condition_, held_, predicate_);
     }
     wait_await<Predicate> operator co_await() & noexcept {
