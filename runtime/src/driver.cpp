@@ -44,23 +44,37 @@ void io_op::abort_destroyed_in_flight() const noexcept {
     std::abort();
 }
 
-io_driver::page& io_driver::page_of(int fd) noexcept {
+io_driver::page* io_driver::page_of(int fd) noexcept {
     const auto index = static_cast<std::size_t>(fd) / page_size;
-    if (index >= pages_.size()) pages_.resize(index + 1);
-    if (!pages_[index]) pages_[index] = std::make_unique<page>();
-    return *pages_[index];
+    return fd >= 0 && index < pages_.size() ? pages_[index].get() : nullptr;
 }
 
 io_gate* io_driver::gate_of(const io_request& request) noexcept {
-    if (request.direction == io_direction::none || request.fd < 0) return nullptr;
-    auto& both = page_of(request.fd).gates[static_cast<std::size_t>(request.fd) % page_size];
+    if (request.direction == io_direction::none) return nullptr;
+    page* in = page_of(request.fd);
+    if (in == nullptr) return nullptr;
+    auto& both = in->gates[static_cast<std::size_t>(request.fd) % page_size];
     return &both[request.direction == io_direction::out ? 1 : 0];
 }
 
+void io_driver::enlist(io_op& op) noexcept {
+    const int fd = op.request_.fd;
+    // No process has so many descriptors: the number is wrong, and the kernel will say so.
+    if (fd < 0 || fd > most_descriptors) return;
+    const auto index = static_cast<std::size_t>(fd) / page_size;
+    if (index >= pages_.size()) pages_.resize(index + 1);
+    if (!pages_[index]) pages_[index] = std::make_unique<page>();
+    op.gate_ = gate_of(op.request_);
+    if (op.gate_ != nullptr)
+        op.gate_->waiting.push_back(op);
+    else
+        pages_[index]->loose[static_cast<std::size_t>(fd) % page_size].push_back(op);
+}
+
 bool io_driver::try_now(io_op& op) noexcept {
-    if (!op.request_.direct || direct_left_ <= 0) return false;
-    --direct_left_;
-    for (;;) {
+    if (!op.request_.direct) return false;
+    while (direct_left_ > 0) {
+        --direct_left_;
         const int result = backend_->try_now(op.request_);
         if (result == backend::not_now) return false;
         if (!op.steps_ || !op.again(result)) {
@@ -69,6 +83,7 @@ bool io_driver::try_now(io_op& op) noexcept {
             return true;
         }
     }
+    return false;
 }
 
 bool io_driver::start(io_op& op) noexcept {
@@ -89,11 +104,7 @@ bool io_driver::start(io_op& op) noexcept {
         return false;
     }
     if (op.request_.direct && try_now(op)) return false;
-    const int fd = op.request_.fd;
-    if (op.gate_ != nullptr)
-        op.gate_->waiting.push_back(op);
-    else if (fd >= 0)
-        page_of(fd).loose[static_cast<std::size_t>(fd) % page_size].push_back(op);
+    enlist(op);
     if (op.request_.direction != io_direction::in || !park(op)) submit(op);
     return true;
 }

@@ -46,12 +46,14 @@ public:
 private:
     static constexpr int direct_per_turn = 128;
     static constexpr std::size_t page_size = 64;
+    static constexpr int most_descriptors = 1 << 22;
     struct page {
         std::array<std::array<io_gate, 2>, page_size> gates;
         std::array<list<io_op>, page_size> loose;  // those that stand in no queue, for close()
     };
 
-    page& page_of(int fd) noexcept;
+    page* page_of(int fd) noexcept;
+    void enlist(io_op& op) noexcept;
     io_gate* gate_of(const io_request& request) noexcept;
     void close_op(io_op& op) noexcept;
     bool try_now(io_op& op) noexcept;

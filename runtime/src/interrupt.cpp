@@ -37,7 +37,11 @@ interrupt_watch::interrupt_watch(loop& l) noexcept {
 
 interrupt_watch::~interrupt_watch() {
     if (!installed_) return;
-    ::sigaction(SIGINT, &before_, nullptr);
+    // Somebody may have set a handler meanwhile; struck, ours has reset itself.
+    struct sigaction now{};
+    ::sigaction(SIGINT, nullptr, &now);
+    if (now.sa_handler == on_interrupt || now.sa_handler == SIG_DFL)
+        ::sigaction(SIGINT, &before_, nullptr);
     watcher.store(nullptr);
 }
 

@@ -30,7 +30,12 @@ void loop::on_error(std::function<void(std::exception_ptr)> handler) {
     core_->on_error = std::move(handler);
 }
 
-void loop::cancel() noexcept { core_->root.cancel_children(); }
+void loop::cancel() {
+    if (core_->sched.on_home_thread())
+        core_->root.cancel_children();
+    else
+        post([this] { core_->root.cancel_children(); });
+}
 
 void loop::run() { core_->run(nullptr, nullptr, nullptr); }
 
@@ -99,9 +104,9 @@ void io::cancel_pending(loop& on, int fd) noexcept {
     runnel::detail::loop_core::of(on).driver.close(fd);
 }
 
-bool detail::run_main(loop& l, task<> main) {
+bool detail::run_main(loop& l, task<> main, bool& ended) {
     interrupt_watch interrupt(l);
-    bool ended = false;
+    l.on_error([](const std::exception_ptr& error) { print_error(error); });
     auto mark_end = [](task<> body, bool& flag) -> task<> {
         struct mark {
             bool& flag;

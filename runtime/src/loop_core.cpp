@@ -42,7 +42,6 @@ loop_core*& loop_core::current() noexcept {
 }
 
 loop_core::loop_core(loop& facade, loop_options wanted) : options(wanted), facade_(facade) {
-    ignore_sigpipe();
     sched.loop_object = &facade;
     sched.driver = &driver;
     sched.wake = &wake;
@@ -52,6 +51,8 @@ loop_core::loop_core(loop& facade, loop_options wanted) : options(wanted), facad
     sched.virtual_time = options.virtual_time;
     sched.virtual_now = clock::now();
     read_coarse_clock();
+    if (options.entries == 0 || options.entries > 32768)
+        throw std::invalid_argument("make loop: entries must be between 1 and 32768");
     const unsigned entries = entries_from_environment(options.entries);
     if (options.chaos.seed != 0)
         driver.attach(make_chaos_backend(driver, entries, options.chaos));
@@ -63,10 +64,7 @@ loop_core::loop_core(loop& facade, loop_options wanted) : options(wanted), facad
     wake_op_ = std::make_unique<wake_op>(*this);
 }
 
-loop_core::~loop_core() {
-    sched.wait_for_visitors();
-    restore_sigpipe();
-}
+loop_core::~loop_core() { sched.wait_for_visitors(); }
 
 void loop_core::bind(const char* operation) {
     if (!bound_) {
@@ -115,7 +113,8 @@ void loop_core::wake(scheduler& s) noexcept {
 }
 
 void loop_core::wake_from_anywhere() noexcept {
-    if (!asleep_.exchange(false, std::memory_order_seq_cst)) return;
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (!asleep_.exchange(false, std::memory_order_relaxed)) return;
     const std::uint64_t one = 1;
     const int saved = errno;
     [[maybe_unused]] const auto n =
@@ -148,6 +147,12 @@ private:
 };
 
 void loop_core::read_coarse_clock() noexcept {
+    if (sched.virtual_time) {
+        const auto now = sched.now().time_since_epoch();
+        sched.coarse_ms = static_cast<std::uint32_t>(
+            std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
+        return;
+    }
     ::timespec now{};
     ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
     sched.coarse_ms = static_cast<std::uint32_t>(now.tv_sec * 1000 + now.tv_nsec / 1'000'000);
@@ -198,13 +203,16 @@ void loop_core::read_coarse_clock() noexcept {
     sched.run_ready(ready_budget);
 }
 
-bool loop_core::interrupted() noexcept { return sched.take_remote(); }
+bool loop_core::interrupted() noexcept {
+    return attention_.load(std::memory_order_relaxed) || sched.take_remote();
+}
 
 bool loop_core::about_to_sleep() noexcept {
-    // Pairs with wake_from_anywhere(): the store is a full barrier, so that either what was queued
-    // is seen here, or the one who queued it sees that this sleeps.
-    asleep_.store(true, std::memory_order_seq_cst);
-    return !sched.take_remote();
+    // Pairs with wake_from_anywhere(): either what was queued is seen here, or the one who queued it
+    // sees that this sleeps.
+    asleep_.store(true, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    return !interrupted();
 }
 
 void loop_core::woken() noexcept {
@@ -293,6 +301,16 @@ int loop_core::timeout_ms() const noexcept {
 
 // --- errors and the end ---
 
+void print_error(const std::exception_ptr& error) noexcept {
+    try {
+        std::rethrow_exception(error);
+    } catch (const std::exception& e) {
+        std::fprintf(stderr, "runnel: an error that nobody catches: %s\n", e.what());
+    } catch (...) {
+        std::fprintf(stderr, "runnel: an error that nobody catches\n");
+    }
+}
+
 void loop_core::report(std::exception_ptr error) noexcept {
     if (on_error) {
         try {
@@ -307,19 +325,13 @@ void loop_core::report(std::exception_ptr error) noexcept {
         attention_.store(true, std::memory_order_relaxed);
         return;
     }
-    // Nobody is left to throw to.
-    try {
-        std::rethrow_exception(error);
-    } catch (const std::exception& e) {
-        std::fprintf(stderr, "runnel: error while a loop ended: %s\n", e.what());
-    } catch (...) {
-        std::fprintf(stderr, "runnel: error while a loop ended\n");
-    }
+    print_error(error);  // nobody is left to throw to
 }
 
 void loop_core::throw_collected() { rethrow_first(std::exchange(collected, {})); }
 
 void loop_core::shut_down() noexcept {
+    sched.take_remote();
     const bool empty = root.size() == 0 && reaper.size() == 0 && !bound_ && !sched.has_ready();
     closing.store(true, std::memory_order_relaxed);
     if (!empty) {

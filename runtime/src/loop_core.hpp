@@ -13,6 +13,7 @@
 #include <runnel/nursery.hpp>
 
 #include "driver.hpp"
+#include "sigpipe.hpp"
 
 namespace runnel::detail {
 
@@ -26,6 +27,9 @@ public:
 private:
     void emptied() noexcept override {}
 };
+
+/// Writes an error that nobody is left to catch to stderr.
+void print_error(const std::exception_ptr& error) noexcept;
 
 /// What a loop is made of.
 class loop_core final : private sleeper {
@@ -55,6 +59,7 @@ public:
     void report(std::exception_ptr error) noexcept;
     void shut_down() noexcept;
 
+    sigpipe_ignored without_sigpipe;
     scheduler sched;
     io_driver driver{sched};
     standing_nursery root{sched, *this};

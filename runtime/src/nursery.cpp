@@ -67,6 +67,8 @@ namespace detail {
 
 void join_await::await_suspend(waiter who) {
     who_ = who;
+    if (nursery_.joining_ != nullptr)
+        throw std::invalid_argument("join on nursery: another task waits for its children already");
     nursery_.joining_ = this;
     if (limit_ != duration::max()) who.scheduler().arm(*this, after(who.scheduler().now(), limit_));
 }
@@ -116,6 +118,7 @@ void nursery_await_base::ended(bool cancelled) noexcept {
 void nursery_await_base::finish() noexcept {
     if (body_ || size() != 0 || finished_) return;
     finished_ = true;
+    close();
     up_.resume();
 }
 

@@ -132,6 +132,7 @@ void promise_base::unwind(promise_base& innermost) noexcept {
     for (;;) {
         frame_point* parent = current->parent;
         branch* scope = current->scope;
+        current->awaiting = nullptr;
         if (parent != nullptr) parent->forget_child();
         current->handle().destroy();
         if (parent == nullptr) {

@@ -8,6 +8,13 @@ namespace runnel::detail {
 void ignore_sigpipe() noexcept;
 void restore_sigpipe() noexcept;
 
+struct sigpipe_ignored {
+    sigpipe_ignored() noexcept { ignore_sigpipe(); }
+    ~sigpipe_ignored() { restore_sigpipe(); }
+    sigpipe_ignored(const sigpipe_ignored&) = delete;
+    sigpipe_ignored& operator=(const sigpipe_ignored&) = delete;
+};
+
 /// In a forked child: there are no loops, and the disposition is the child's own affair.
 void forget_sigpipe() noexcept;
 

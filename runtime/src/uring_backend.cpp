@@ -2,6 +2,8 @@
 // The only file that speaks to io_uring. liburing sets the ring up and gives submission entries;
 // the enter calls are made here, since one call has to submit, wait and carry the deadline.
 #include <cerrno>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -22,6 +24,12 @@
 
 namespace runnel::detail {
 namespace {
+
+/// What of the newer operations this kernel has.
+struct kernel_features {
+    bool futex = false;
+    bool waitid = false;
+};
 
 class uring_backend final : public backend {
 public:
@@ -76,6 +84,7 @@ private:
     int enter_fd_ = -1;
     unsigned enter_flags_ = 0;
     bool deferred_ = false;
+    kernel_features features_;
     std::vector<slot> slots_;
     std::uint32_t free_ = 0;  // index + 1 of the first free slot
     std::vector<std::pair<std::uint64_t, int>> stashed_;
@@ -84,15 +93,16 @@ private:
 
 constexpr std::uint64_t ignored_answer = 0;
 
-/// What of the newer operations this kernel has, found out once.
-struct kernel_features {
-    bool futex = false;
-    bool waitid = false;
-};
+/// The ring cannot be entered at all: its descriptor was closed by somebody, or this is not its
+/// thread. Nothing in flight can ever end.
+[[noreturn, gnu::cold]] void abort_unusable(int error) noexcept {
+    std::fprintf(stderr, "runnel: fatal: enter on ring: %s\n", std::strerror(-error));
+    std::abort();
+}
 
-kernel_features probe() noexcept {
+kernel_features probe(io_uring& ring) noexcept {
     kernel_features found;
-    if (io_uring_probe* answer = io_uring_get_probe()) {
+    if (io_uring_probe* answer = io_uring_get_probe_ring(&ring)) {
         const auto has = [&](unsigned op) {
             return op <= answer->last_op && op < answer->ops_len &&
                    (answer->ops[op].flags & IO_URING_OP_SUPPORTED) != 0;
@@ -103,11 +113,6 @@ kernel_features probe() noexcept {
     }
     found.futex &= !feature_disabled("futex");
     found.waitid &= !feature_disabled("waitid");
-    return found;
-}
-
-const kernel_features& features() noexcept {
-    static const kernel_features found = probe();
     return found;
 }
 
@@ -142,6 +147,7 @@ uring_backend::uring_backend(completion_sink& sink, unsigned entries) : sink_(si
     for (unsigned i = 0; i < *ring_.sq.kring_entries; ++i) ring_.sq.array[i] = i;
     if ((ring_.features & kernel::feature_no_iowait) != 0) enter_flags_ |= kernel::enter_no_iowait;
     slots_.reserve(64);
+    features_ = probe(ring_);
 }
 
 uring_backend::~uring_backend() { io_uring_queue_exit(&ring_); }
@@ -149,8 +155,8 @@ uring_backend::~uring_backend() { io_uring_queue_exit(&ring_); }
 bool uring_backend::supports(io_code code) const noexcept {
     switch (code) {
         case io_code::futex_wait:
-        case io_code::futex_wake: return features().futex;
-        case io_code::waitid: return features().waitid;
+        case io_code::futex_wake: return features_.futex;
+        case io_code::waitid: return features_.waitid;
         default: return true;
     }
 }
@@ -274,6 +280,9 @@ void uring_backend::cancel(io_op& op) noexcept {
         ring_.sq.sqe_head = submitted_;
         return 0;
     }
+    if (done < 0 && done != -EINTR && done != -EBUSY && done != -EAGAIN && done != -ETIME)
+        [[unlikely]]
+        abort_unusable(static_cast<int>(done));
     return static_cast<int>(done);
 }
 
@@ -293,14 +302,16 @@ void uring_backend::cancel(io_op& op) noexcept {
 }
 
 [[gnu::always_inline]] inline bool uring_backend::reap() noexcept {
+    bool any = false;
     if (!stashed_.empty()) [[unlikely]] {
+        any = true;
         const auto answers = std::exchange(stashed_, {});
         for (const auto& [data, result] : answers) deliver(data, result);
     }
     unsigned head = *ring_.cq.khead;
     // What completes while answers are given out waits for the next turn.
     const unsigned end = __atomic_load_n(ring_.cq.ktail, __ATOMIC_ACQUIRE);
-    if (head == end) return false;
+    if (head == end) return any;
     const unsigned mask = *ring_.cq.kring_mask;
     // Giving out may stash what is left, which moves the head.
     while (static_cast<int>(end - head) > 0) {
@@ -349,7 +360,7 @@ void uring_backend::poll() noexcept {
 
 void uring_backend::wait(time_point until, sleeper& who) noexcept {
     const auto something = [this] { return available() != 0 || kernel_has_work(); };
-    if (unsubmitted() == 0 && (something() || !stashed_.empty())) return poll();
+    if (!stashed_.empty() || (unsubmitted() == 0 && something())) return poll();
     if (const unsigned bursts = spin_.bursts(); bursts != 0) {
         // Submit, and fetch what is done at once; then watch for what comes soon.
         if (unsubmitted() != 0) {

@@ -17,6 +17,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -523,4 +524,102 @@ TEST_CASE("a main that ends with a value in spite of SIGINT keeps it") {
     ::waitpid(child, &status, 0);
     CHECK(WIFEXITED(status));
     CHECK(WEXITSTATUS(status) == 7);
+}
+
+TEST_CASE("a function that is posted to a loop which never runs is called when that ends") {
+    bool called = false;
+    {
+        loop l;
+        l.post([&] { called = true; });
+    }
+    CHECK(called);
+}
+
+TEST_CASE("the thread that runs a loop is told from a later one") {
+    // A loop ends on its own thread, so this is about the part that knows the thread.
+    detail::scheduler home;
+    std::thread([&] { home.bind_to_this_thread(); }).join();
+    bool mistaken = true;
+    std::thread([&] { mistaken = home.on_home_thread(); }).join();
+    CHECK(!mistaken);
+}
+
+TEST_CASE("a deadline long before the clock began is due at once") {
+    const auto past = std::chrono::steady_clock::time_point::min();
+    bool timed_out = false;
+    run([&]() -> task<> {
+        for (int i = 0; i < 50; ++i) co_await sleep_until(past);
+        event never;
+        timed_out = !co_await with_deadline(never.wait(), past);
+    });
+    CHECK(timed_out);
+}
+
+TEST_CASE("a loop can be dumped while its tasks are unwound") {
+    std::ostringstream text;
+    run([&]() -> task<> {
+        struct dumps {
+            explicit dumps(std::ostream& to) : out(to) {}
+            ~dumps() { loop::current()->dump(out); }
+            std::ostream& out;
+        };
+        auto inner = [&]() -> task<> {
+            const dumps at_end(text);
+            event never;
+            co_await never.wait();
+        };
+        auto outer = [&]() -> task<> {
+            const dumps at_end(text);
+            co_await inner();
+        };
+        co_await with_timeout(outer(), 1ms);
+    });
+    CHECK(text.str().find("loop:") != std::string::npos);
+}
+
+TEST_CASE("an error of a root task does not end what run runs") {
+    int steps = 0;
+    run([&]() -> task<> {
+        loop::current()->on_error([&](std::exception_ptr) { ++steps; });
+        loop::current()->start([]() -> task<> {
+            co_await yield();
+            throw std::runtime_error("nobody waits for it");
+        });
+        for (int i = 0; i < 5; ++i) co_await yield();
+        ++steps;
+    });
+    CHECK(steps == 2);
+}
+
+TEST_CASE("SIGINT cancels main whenever it comes") {
+    for (int delay = 0; delay < 30; ++delay) {
+        int ends[2];
+        REQUIRE(::pipe(ends) == 0);
+        const ::pid_t child = ::fork();
+        if (child == 0) {
+            run([&]() -> task<> {
+                const auto n = ::write(ends[1], "x", 1);
+                event never;
+                if (n == 1) co_await never.wait();
+            });
+            ::_exit(0);
+        }
+        char c = 0;
+        CHECK(::read(ends[0], &c, 1) == 1);
+        const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(delay);
+        while (std::chrono::steady_clock::now() < until) {
+        }
+        ::kill(child, SIGINT);
+        const int watch = static_cast<int>(::syscall(SYS_pidfd_open, child, 0));
+        ::pollfd end{watch, POLLIN, 0};
+        const bool ended = ::poll(&end, 1, 5000) == 1;
+        CHECK(ended);
+        if (!ended) ::kill(child, SIGKILL);
+        int status = 0;
+        ::waitpid(child, &status, 0);
+        CHECK(WIFSIGNALED(status));
+        ::close(watch);
+        ::close(ends[0]);
+        ::close(ends[1]);
+    }
 }

@@ -313,3 +313,73 @@ TEST_CASE("ten thousand children in one nursery are cancelled together") {
         virtual_time);
     CHECK(log == std::string(10'000, '.'));
 }
+
+namespace {
+task<> keep_view(std::string_view text, std::string& into) {
+    co_await yield();
+    into = text;
+}
+}  // namespace
+
+TEST_CASE("what a view among the parameters looks at is kept until the child has ended") {
+    const std::string expected = "long enough to be on the heap, and to be missed";
+    std::string got;
+    run([&]() -> task<> {
+        co_await open_nursery([&](nursery& n) -> task<> {
+            n.start(keep_view, std::string(expected), std::ref(got));
+            co_return;
+        });
+    });
+    CHECK(got == expected);
+}
+
+TEST_CASE("a nursery whose last child has ended takes no more, though it is not awaited yet") {
+    bool refused = false;
+    run([&]() -> task<> {
+        event last;
+        nursery* ended = nullptr;
+        auto late = [&]() -> task<> {
+            co_await last.wait();
+            try {
+                ended->start([]() -> task<> { co_await sleep_for(std::chrono::hours(1)); });
+            } catch (const std::invalid_argument&) {
+                refused = true;
+            }
+        };
+        auto inner = [&]() -> task<> {
+            co_await open_nursery([&](nursery& n) -> task<> {
+                ended = &n;
+                // The waiter of `last` is ready before the nursery's own.
+                n.start([&]() -> task<> {
+                    last.set();
+                    co_return;
+                });
+                co_return;
+            });
+        };
+        co_await when_all(late(), inner());
+    });
+    CHECK(refused);
+}
+
+TEST_CASE("a second task that joins the children of a nursery is refused") {
+    bool refused = false;
+    run([&]() -> task<> {
+        co_await open_nursery([&](nursery& n) -> task<> {
+            n.start([]() -> task<> {
+                co_await yield();
+                co_await yield();
+                co_await yield();
+            });
+            auto second = [&]() -> task<> {
+                try {
+                    co_await n.join();
+                } catch (const std::invalid_argument&) {
+                    refused = true;
+                }
+            };
+            co_await when_all(n.join(), second());
+        });
+    });
+    CHECK(refused);
+}

@@ -132,3 +132,27 @@ TEST_CASE("a late task is unwound before with_timeout returns") {
         },
         virtual_time);
 }
+
+TEST_CASE("a task that was used up is refused, whatever it is put into") {
+    int refused = 0;
+    run([&]() -> task<> {
+        auto used = []() -> task<> { co_return; }();
+        co_await std::move(used);
+        const auto count = [&](auto attempt) -> task<> {
+            try {
+                co_await attempt();
+            } catch (const std::invalid_argument&) {
+                ++refused;
+            }
+        };
+        co_await count([&]() -> task<> { co_await std::move(used); });
+        co_await count([&]() -> task<> { co_await with_timeout(used, std::chrono::seconds(1)); });
+        co_await count([&]() -> task<> { co_await race(used, yield()); });
+        co_await count([&]() -> task<> { co_await when_all(used, yield()); });
+        co_await count([&]() -> task<> { co_await when_all_settled(used, yield()); });
+        co_await count([&]() -> task<> { co_await shield(used); });
+        co_await count([&]() -> task<> { co_await finally(used, yield()); });
+        co_await count([&]() -> task<> { co_await cancel_on(std::stop_token(), used); });
+    });
+    CHECK(refused == 8);
+}

@@ -23,6 +23,8 @@ namespace runnel {
 class event {
 public:
     event() noexcept = default;
+    /// Waits for a set() of another thread, which may have resumed the owner, to be over.
+    ~event() { const guard lock(*this); }
     event(const event&) = delete;
     event& operator=(const event&) = delete;
 

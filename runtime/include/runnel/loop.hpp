@@ -84,13 +84,14 @@ public:
     }
     /// Sets the handler for errors that nobody else can catch.
     void on_error(std::function<void(std::exception_ptr)> handler);
-    /// Cancels all tasks of the root nursery.
-    void cancel() noexcept;
+    /// Cancels all tasks of the root nursery. Any thread.
+    void cancel();
 
     /// Runs until the root nursery is empty.
     void run();
 
-    /// A descriptor that becomes readable (POLLIN) when poll() has work: for foreign loops. The
+    /// A descriptor that becomes readable (POLLIN) when the kernel or another thread has work for
+    /// poll(): for foreign loops, which ask timeout_ms() for what this thread has made ready. The
     /// same each time, and the loop's own: do not read or close it.
     [[nodiscard]] int fd();
     /// Does what is ready and returns; never blocks. Throws std::logic_error when called from

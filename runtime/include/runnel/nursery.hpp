@@ -45,14 +45,17 @@ protected:
 template <class T>
 class task_child;
 
-// A plain function that takes its parameters by value keeps them in its frame; any other callable,
-// and what a parameter refers to, has to be kept alive beside it.
-template <class F>
+// A plain function that is called with exactly its parameters' types, by value, keeps them in its
+// frame; any other callable, and what a parameter refers to, has to be kept alive beside it.
+template <class F, class... Args>
 inline constexpr bool keeps_own_arguments = false;
-template <class R, class... P>
-inline constexpr bool keeps_own_arguments<R (*)(P...)> = (!std::is_reference_v<P> && ...);
-template <class R, class... P>
-inline constexpr bool keeps_own_arguments<R (*)(P...) noexcept> = (!std::is_reference_v<P> && ...);
+template <class R, class... P, class... Args>
+    requires(sizeof...(P) == sizeof...(Args))
+inline constexpr bool keeps_own_arguments<R (*)(P...), Args...> = (std::is_same_v<P, Args> && ...);
+template <class R, class... P, class... Args>
+    requires(sizeof...(P) == sizeof...(Args))
+inline constexpr bool keeps_own_arguments<R (*)(P...) noexcept, Args...> =
+    (std::is_same_v<P, Args> && ...);
 
 template <class F, class... Args>
 using started_t = std::invoke_result_t<std::decay_t<F>, std::decay_t<Args>...>;
@@ -116,6 +119,8 @@ protected:
     virtual void emptied() noexcept = 0;
     virtual void cancel_body() noexcept {}
     void fail(std::exception_ptr error) noexcept;
+    /// Nothing can be started any more.
+    void close() noexcept { ended_ = true; }
     void cancel_children() noexcept;
     void dump_children(detail::dump_sink& sink) const;
 
@@ -379,7 +384,7 @@ void nursery::start(F&& fn, Args&&... args) {
     } else {
         require_open();
         using value = typename detail::operand<detail::started_t<F, Args...>>::value_type;
-        if constexpr (detail::keeps_own_arguments<callable>) {
+        if constexpr (detail::keeps_own_arguments<callable, std::decay_t<Args>...>) {
             auto* made = new detail::task_child<value>(*this, fn(std::forward<Args>(args)...));
             begin(*made);
         } else {

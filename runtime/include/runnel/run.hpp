@@ -27,8 +27,8 @@ task<> keep_outcome(task<T> main, std::optional<outcome<T>>& into) {
     }
 }
 
-/// Runs `l` until `main` has ended; a SIGINT cancels it. True if one came.
-bool run_main(loop& l, task<> main);
+/// Runs `l` until `main` has ended and set `ended`; a SIGINT cancels it. True if one came.
+bool run_main(loop& l, task<> main, bool& ended);
 /// Ends the process by SIGINT, as if nothing had caught it.
 [[noreturn]] void die_of_interrupt() noexcept;
 
@@ -41,17 +41,20 @@ bool run_main(loop& l, task<> main);
 ///
 /// If SIGINT has its default disposition, the first one cancels `main`, which unwinds it; the
 /// process then dies of SIGINT, as its parent expects. A second one kills at once.
+/// Errors that nobody can catch are written to stderr, unless on_error is set on loop::current().
+/// Throws std::runtime_error if `main` was cancelled otherwise.
 template <class T>
 T run(task<T> main, loop_options options = {}) {
     std::optional<outcome<T>> end;
     bool interrupted = false;
+    bool ended = false;  // outlives the loop, which may cancel main
     {
         loop l(options);
-        interrupted = detail::run_main(l, detail::keep_outcome(std::move(main), end));
+        interrupted = detail::run_main(l, detail::keep_outcome(std::move(main), end), ended);
     }
     if (!end) {
         if (interrupted) detail::die_of_interrupt();
-        end.emplace();  // cancelled
+        throw std::runtime_error("run on loop: the main task was cancelled");
     }
     if constexpr (std::is_void_v<T>)
         **end;

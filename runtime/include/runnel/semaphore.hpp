@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>
 #include <cassert>
 #include <cstddef>
 #include <limits>
@@ -54,7 +55,7 @@ public:
     /// Gives back, or adds, `n` permits. Throws std::invalid_argument, and adds none, if more than
     /// the bound were available then.
     void release(std::size_t n = 1) {
-        if (n > bound_ - available_)
+        if (n > bound_ - std::min(available_, bound_))
             throw std::invalid_argument("release on semaphore: above its bound");
         give(n);
     }

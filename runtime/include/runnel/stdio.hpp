@@ -8,8 +8,8 @@ namespace runnel {
 /// Standard input as a stream: a terminal, a pipe, a file or /dev/null.
 ///
 ///     auto in = standard_input();
-///     while (auto line = co_await in.read_until('\n')) co_await
-///     standard_output().write_all(*line);
+///     auto out = standard_output();
+///     while (auto line = co_await in.read_until('\n')) co_await out.write_all(*line);
 ///
 /// Descriptor 0 is borrowed: it is never closed, and never made non-blocking, which would strike
 /// every process that shares the terminal. Make one and keep it: what was read ahead goes with it.

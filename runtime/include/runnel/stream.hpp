@@ -56,7 +56,9 @@ public:
         return {state_, {{}, delimiter, max}};
     }
     operation<detail::stream_until> read_until(std::string_view delimiter,
-                                               std::size_t max = default_line) noexcept {
+                                               std::size_t max = default_line) {
+        if (delimiter.empty())
+            throw std::invalid_argument("read_until on stream: the delimiter is empty");
         return {state_, {delimiter, '\0', max}};
     }
     /// Gives, as a std::string, all that comes up to the end. Throws errc::message_too_long, and

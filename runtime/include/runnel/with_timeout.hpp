@@ -20,16 +20,17 @@ class timeout_await final : public combinator, public timer_node {
 public:
     static constexpr bool is_atomic = operand<D>::is_atomic;
 
-    timeout_await(std::remove_reference_t<D>& description, duration limit) noexcept
+    timeout_await(std::remove_reference_t<D>& description, duration limit)
         : operand_(description), limit_(limit), relative_(true) {}
-    timeout_await(std::remove_reference_t<D>& description, time_point when) noexcept
+    timeout_await(std::remove_reference_t<D>& description, time_point when)
         : operand_(description), when_(when), relative_(false) {}
 
     bool await_ready() noexcept { return operand_.ready(*this); }
     bool await_suspend(waiter up) {
         up_ = up;
-        if (!operand_.start(*this)) return false;
         scheduler& home = up.scheduler();
+        home.timers.reserve_one();
+        if (!operand_.start(*this)) return false;
         const time_point when = relative_ ? after(home.now(), limit_) : when_;
         if (when != time_point::max()) home.arm(*this, when);
         return true;

@@ -121,7 +121,7 @@ public:
             child_.resume();
     }
     cancellation cancel() noexcept override { return cancellation::too_late; }
-    promise_base* child() const noexcept override { return &child_.promise(); }
+    promise_base* child() const noexcept override { return child_ ? &child_.promise() : nullptr; }
     void forget_child() noexcept override { child_ = {}; }
 
 private:

@@ -32,7 +32,7 @@ public:
             return allocate_slow(index);
         }
 #endif
-        return ::operator new(size);
+        return ::operator new(rounded(size));
     }
     static void release(void* memory, [[maybe_unused]] std::size_t size) noexcept {
 #ifndef RUNNEL_DETAIL_NO_FRAME_POOL
@@ -58,6 +58,10 @@ private:
     // glibc's chunks hold 24, 40, 56, ... bytes: classes of these sizes waste nothing.
     static constexpr std::size_t classes = 128;
     static constexpr std::size_t class_of(std::size_t size) noexcept { return (size + 7) / 16; }
+    /// Whole classes everywhere: what is allocated under ASan may be released elsewhere.
+    static constexpr std::size_t rounded(std::size_t size) noexcept {
+        return class_of(size) * 16 + 8;
+    }
     static void* allocate_slow(std::size_t index);
 
     block* free_[classes]{};

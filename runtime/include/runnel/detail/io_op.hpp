@@ -61,7 +61,8 @@ public:
                    r.length, r.flags,     r.address, r.offset, r.extra},
           steps_(steps) {}
     ~io_op() {
-        if (state_ == state::in_flight || state_ == state::parked) abort_destroyed_in_flight();
+        if (state_ == state::in_flight || state_ == state::parked || state_ == state::queued)
+            abort_destroyed_in_flight();
     }
 
     /// True if it waits, false if result() is there already.

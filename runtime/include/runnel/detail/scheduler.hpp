@@ -60,10 +60,16 @@ private:
 /// A 4-ary heap of deadlines, nearest first; those of one moment fire in the order of arming.
 class timer_heap {
 public:
+    /// Makes the next arm() one that does not allocate, and so cannot fail.
+    void reserve_one() {
+        if (entries_.size() == entries_.capacity()) entries_.reserve(2 * entries_.size() + 16);
+    }
     void arm(timer_node& node, time_point when) {
+        reserve_one();
         entries_.emplace_back();
-        up(static_cast<std::uint32_t>(entries_.size() - 1),
-           {when.time_since_epoch().count(), ++sequence_, &node});
+        // Before the clock began is as good as its beginning, and differences do not overflow.
+        const auto at = when.time_since_epoch().count();
+        up(static_cast<std::uint32_t>(entries_.size() - 1), {at > 0 ? at : 0, ++sequence_, &node});
     }
     void disarm(timer_node& node) noexcept {
         if (!node.armed()) return;
@@ -190,11 +196,13 @@ public:
 
     /// The thread that runs the loop; none before the first turn.
     [[nodiscard]] bool on_home_thread() const noexcept {
-        const void* home = home_thread.load(std::memory_order_relaxed);
-        return home == nullptr || home == &thread_marker;
+        const std::uint64_t home = home_thread.load(std::memory_order_relaxed);
+        return home == 0 || home == thread_id;
     }
     void bind_to_this_thread() noexcept {
-        home_thread.store(&thread_marker, std::memory_order_relaxed);
+        static std::atomic<std::uint64_t> last{0};
+        if (thread_id == 0) thread_id = last.fetch_add(1, std::memory_order_relaxed) + 1;
+        home_thread.store(thread_id, std::memory_order_relaxed);
     }
 
     timer_heap timers;
@@ -205,7 +213,7 @@ public:
     bool virtual_time = false;
     time_point virtual_now{};
     std::uint64_t resumes = 0;
-    std::atomic<const void*> home_thread{nullptr};
+    std::atomic<std::uint64_t> home_thread{0};    // 0: no thread yet
     void (*wake)(scheduler&) noexcept = nullptr;  // set by the loop: wakes it from any thread
     void (*on_error)(scheduler&, std::exception_ptr) noexcept = nullptr;
     class io_driver* driver = nullptr;  // of the loop, for operations
@@ -223,7 +231,8 @@ private:
     std::atomic<ready_node*> remote_{nullptr};
     std::atomic<unsigned> visitors_{0};
 
-    static inline constinit thread_local char thread_marker = 0;
+    // A number and no address: addresses of thread-locals come again with a later thread.
+    static inline constinit thread_local std::uint64_t thread_id = 0;
     friend class branch;
 };
 

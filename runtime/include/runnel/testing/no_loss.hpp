@@ -26,21 +26,20 @@
 /// Proves of an awaitable that a cancellation loses nothing: *cancelled XOR delivered*, at every
 /// moment at which the two can meet. What it takes is a scenario, made afresh for each moment:
 ///
-///     struct take_ticket {                     // a user's own awaitable: take() waits for a
-///     ticket
+///     // A user's own awaitable: take() waits for a ticket.
+///     struct take_ticket {
 ///         ticket_box box;
 ///         auto operation() { return box.take(); }
-///         void complete() { box.put(); }       // the act which lets it complete; absent if it
-///                                              // completes by itself
-///         bool balanced(bool delivered) {      // afterwards: is everything where it must be? The
-///             return box.left() + delivered == puts;     // result is still alive. Optional.
-///         }
+///         // The act which lets it complete; absent if it completes by itself.
+///         void complete() { box.put(); }
+///         // Afterwards: is everything where it must be? The result is still alive. Optional.
+///         bool balanced(bool delivered) { return box.left() + delivered == puts; }
 ///     };
 ///
 ///     testing::no_loss proof;
 ///     proof.put<take_ticket>("ticket_box.take");
-///     std::cout << proof;                      // a line for each awaitable, a column for each
-///     class assert(proof.problems().empty());        // what went wrong, and at which moment
+///     std::cout << proof;                   // a line for each awaitable, a column for each class
+///     assert(proof.problems().empty());     // what went wrong, and at which moment
 ///
 /// Each scenario runs on the thread of the caller, on loops of the harness: plain ones, and chaos
 /// loops with several seeds. Everything else that a scenario may say is in `scenario_traits`.
