@@ -76,6 +76,24 @@ struct receives {
     }
 };
 
+/// The same by the handle that does both.
+struct receives_on_connection {
+    ipc::duplex_pipe<int> ends = ipc::pipe<int>();
+    int sent = 0;
+    auto operation() { return ends.first.recv(); }
+    void complete() {
+        ++sent;
+        receives<int>::post(ends.second.native_handle());
+    }
+    bool balanced(bool delivered) {
+        return sent == drain(ends.first.native_handle()) + (delivered ? 1 : 0);
+    }
+};
+struct polls_connection : receives_on_connection {
+    auto operation() { return ends.first.poll(std::chrono::seconds(20)); }
+    bool balanced(bool) { return receives_on_connection::balanced(false); }
+};
+
 template <int Size>
 struct sends {
     ipc::simplex_pipe<std::string> ends = ipc::pipe<std::string>(ipc::simplex);
@@ -90,6 +108,23 @@ struct sends {
     void complete() { found += drain(ends.receiver.native_handle()); }
     bool balanced(bool delivered) {
         found += drain(ends.receiver.native_handle());
+        return found == (delivered ? 1 : 0);
+    }
+};
+
+struct sends_on_connection {
+    ipc::duplex_pipe<std::string> ends = ipc::pipe<std::string>();
+    std::string text = std::string(10, 't');
+    int found = 0;
+    sends_on_connection() {
+        const std::string filling(1000, '#');
+        while (raw_message::post_bytes(ends.first.native_handle(), filling)) {
+        }
+    }
+    auto operation() { return ends.first.send(text); }
+    void complete() { found += drain(ends.second.native_handle()); }
+    bool balanced(bool delivered) {
+        found += drain(ends.second.native_handle());
         return found == (delivered ? 1 : 0);
     }
 };
@@ -117,11 +152,13 @@ void require_proven(const testing::no_loss& proof) {
 TEST_CASE("a message is received, or stays for the next") {
     const descriptor_count before;
     testing::no_loss proof;
-    proof.put<receives<int>>("recv");
-    proof.put<receives<std::string>>("recv of variable size");
-    proof.put<receives<unique_fd>>("recv of a descriptor");
-    proof.put<receives<std::u16string>>("recv of a large body");
-    proof.put<polls>("poll");
+    proof.put<receives<int>>("ipc::receiver.recv");
+    proof.put<receives<std::string>>("ipc::receiver.recv, of variable size");
+    proof.put<receives<unique_fd>>("ipc::receiver.recv, of a descriptor");
+    proof.put<receives<std::u16string>>("ipc::receiver.recv, of a large body");
+    proof.put<polls>("ipc::receiver.poll");
+    proof.put<receives_on_connection>("ipc::connection.recv");
+    proof.put<polls_connection>("ipc::connection.poll");
     require_proven(proof);
     CHECK(before.unchanged());
 }
@@ -129,8 +166,9 @@ TEST_CASE("a message is received, or stays for the next") {
 TEST_CASE("a message is sent, or has no effect") {
     const descriptor_count before;
     testing::no_loss proof;
-    proof.put<sends<10>>("send");
-    proof.put<sends<200000>>("send of a large body");
+    proof.put<sends<10>>("ipc::sender.send");
+    proof.put<sends_on_connection>("ipc::connection.send");
+    proof.put<sends<200000>>("ipc::sender.send, of a large body");
     require_proven(proof);
     CHECK(before.unchanged());
 }

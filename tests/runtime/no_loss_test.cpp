@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <runnel/as_atomic.hpp>
 #include <runnel/runnel.hpp>
 #include <runnel/testing/no_loss.hpp>
 
@@ -92,7 +93,21 @@ struct yields {
     static constexpr bool cancellable = false;
     auto operation() { return yield(); }
 };
+struct sleeps_until {
+    auto operation() { return sleep_until(std::chrono::steady_clock::now() + 50us); }
+};
 struct joins {
+    event e;
+    static task<> work(event& until) {
+        co_await open_nursery([&](nursery& n) -> task<> {
+            n.start([](event& u) -> task<> { co_await u.wait(); }, std::ref(until));
+            co_await n.join();
+        });
+    }
+    auto operation() { return work(e); }
+    void complete() { e.set(); }
+};
+struct joins_or_cancels {
     event e;
     static task<bool> work(event& until) {
         bool whole = false;
@@ -104,6 +119,83 @@ struct joins {
     }
     auto operation() { return work(e); }
     void complete() { e.set(); }
+};
+
+struct locks {
+    mutex m;
+    std::optional<mutex::guard> held = m.try_lock();
+    auto operation() { return m.lock(); }
+    void complete() { held.reset(); }
+    bool balanced(bool delivered) {
+        const bool free = bool(m.try_lock());
+        return free == (!delivered && !held);
+    }
+};
+struct acquires {
+    semaphore s{0};
+    std::size_t put = 0;
+    auto operation() { return s.acquire(); }
+    void complete() { s.release(), ++put; }
+    bool balanced(bool delivered) { return s.available() + delivered == put; }
+};
+struct holds : acquires {
+    auto operation() { return s.hold(); }
+};
+// Composed. A notification that found the waiter is delivered in spite of a cancellation, and
+// however it ends, the guard holds the mutex again.
+struct waits_condition {
+    mutex m;
+    condition c;
+    mutex::guard held = *m.try_lock();
+    bool flag = false, found = false;
+    static task<> work(waits_condition& w) {
+        if (!w.flag) co_await w.c.wait(w.held);
+    }
+    auto operation() { return work(*this); }
+    void complete() {
+        flag = true;
+        found = !m.is_locked();  // that is while it waits
+        c.notify_one();
+    }
+    bool balanced(bool delivered) {
+        return bool(held) && m.is_locked() && (!found || delivered) && (!delivered || flag);
+    }
+};
+struct waits_contended_condition : waits_condition {
+    void complete() {
+        const auto other = m.try_lock();  // so that the notified one has to queue for the mutex
+        flag = true;
+        found = other.has_value();
+        c.notify_one();
+    }
+};
+struct waits_predicate : waits_condition {
+    auto operation() {
+        return c.wait(held, [this] { return flag; });
+    }
+};
+// Two parties, who have passed the barrier both or neither of them.
+struct arrives {
+    barrier b{2};
+    event go;
+    bool first = false, second = false;
+    static task<> other(arrives& a) {
+        co_await a.go.wait();
+        co_await a.b.arrive_and_wait();
+        a.second = true;
+    }
+    static task<> work(arrives& a) {
+        co_await open_nursery([&](nursery& n) -> task<> {
+            n.start(other, std::ref(a));
+            co_await a.b.arrive_and_wait();
+            a.first = true;
+        });
+    }
+    auto operation() { return work(*this); }
+    void complete() { go.set(); }
+    bool balanced(bool delivered) {
+        return first == second && b.waiting() == 0 && (first || !delivered);
+    }
 };
 
 // --- system calls ---
@@ -224,6 +316,13 @@ struct polls {
     void complete() { put_byte(p.in), ++put; }
     bool balanced(bool) { return waiting_bytes(p.out) == put; }
 };
+struct waits_readable : polls {
+    auto operation() { return readable(p.out.get()); }
+};
+struct waits_writable : writes {
+    auto operation() { return writable(p.in.get()); }
+    bool balanced(bool) { return waiting_bytes(p.out) == inside; }
+};
 struct waits_futex {
     std::uint32_t word = 0;
     long woken = 0;
@@ -306,6 +405,14 @@ struct in_range_race : over_a_read<in_range_race> {
 };
 struct in_timeout : over_a_read<in_timeout> {
     auto over(io::count_operation op) { return with_timeout(std::move(op), 1h); }
+};
+struct in_deadline : over_a_read<in_deadline> {
+    auto over(io::count_operation op) {
+        return with_deadline(std::move(op), std::chrono::steady_clock::now() + 1h);
+    }
+};
+struct in_atomic_task : over_a_read<in_atomic_task> {
+    auto over(io::count_operation op) { return as_atomic(in_task::work(op)); }
 };
 struct in_when_all : over_a_read<in_when_all> {
     auto over(io::count_operation op) { return when_all(std::move(op)); }
@@ -390,8 +497,17 @@ TEST_CASE("what waits for this process is cancelled or delivered, never both") {
     proof.put<sleeps>("sleep_for");
     proof.put<sleeps_long>("sleep_for in race");
     proof.put<yields>("yield");
-    proof.put<joins>("join_or_cancel_after");
+    proof.put<sleeps_until>("sleep_until");
+    proof.put<joins>("nursery.join");
+    proof.put<joins_or_cancels>("nursery.join_or_cancel_after");
     proof.put<waits_foreign>("uncancellable");
+    proof.put<locks>("mutex.lock");
+    proof.put<acquires>("semaphore.acquire");
+    proof.put<holds>("semaphore.hold");
+    proof.put<waits_condition>("condition.wait");
+    proof.put<waits_contended_condition>("condition.wait, contended");
+    proof.put<waits_predicate>("condition.wait, predicate");
+    proof.put<arrives>("barrier.arrive_and_wait");
     require_proven(proof);
 }
 
@@ -405,6 +521,8 @@ TEST_CASE("a system call is cancelled or delivered, never both") {
     proof.put<receives_message>("io::recvmsg");
     proof.put<sends_message>("io::sendmsg");
     proof.put<polls>("io::poll");
+    proof.put<waits_readable>("readable");
+    proof.put<waits_writable>("writable");
     proof.put<waits_futex>("io::futex_wait");
     proof.put<wakes_futex>("io::futex_wake");
     require_proven(proof);
@@ -425,12 +543,14 @@ TEST_CASE("a combinator loses nothing of what it waits for") {
     proof.put<in_race_of_tasks>("race of tasks");
     proof.put<in_range_race>("race of a vector");
     proof.put<in_timeout>("with_timeout");
+    proof.put<in_deadline>("with_deadline");
+    proof.put<in_atomic_task>("as_atomic");
     proof.put<in_when_all>("when_all");
     proof.put<in_when_all_settled>("when_all_settled");
     proof.put<in_cancel_on>("cancel_on");
     proof.put<in_finally>("finally");
     proof.put<in_shield>("shield");
-    proof.put<in_nursery>("nursery");
+    proof.put<in_nursery>("open_nursery");
     require_proven(proof);
 }
 
