@@ -125,7 +125,8 @@ bool receive_core::consume() noexcept {
             in_->handles.swap(in_->spare);
             in_->flags &= ~MSG_CTRUNC;
         } else {
-            error_ = EMFILE;  // another reader took what was looked at, and the last descriptor
+            error_ = EMFILE;  // another reader took what was looked at, and this one did not fit
+            lost_ = true;
         }
     }
     in_->spare.clear();
@@ -136,6 +137,10 @@ void receive_core::finish() {
     const char* verb = how_ == way::look ? "poll" : "recv";
     if (result() < 0) throw_failure(verb);
     if (stale_) throw_error(errc::closed, verb, "pipe", descriptor());
+    if (lost_)
+        throw_errno(
+            error_, verb,
+            "pipe " + std::to_string(descriptor()) + ": descriptors of a message were lost");
     if (error_ != 0) throw_errno(error_, verb, "pipe", descriptor());
 }
 

@@ -181,7 +181,10 @@ public:
     /// - errc::protocol for malformed bytes; the handle is closed by then;
     /// - errc::message_too_long for a message beyond max_message, which is lost: the next recv has
     ///   the next one;
-    /// - EMFILE when there is no room for the descriptors of a message, which stays where it is;
+    /// - EMFILE when there is no room for the descriptors of a message, which stays where it is.
+    ///   One case apart, where the text says "descriptors of a message were lost" and the next recv
+    ///   has the next one: no room, and another process or thread took, at that moment, the message
+    ///   which had been found to fit;
     /// - errc::closed.
     auto recv() { return detail::receive_operation<detail::recv_await<T>>(end()); }
     /// Gives a bool: whether, within `limit`, there was a whole message, or the end. Takes nothing,

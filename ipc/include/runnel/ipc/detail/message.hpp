@@ -202,6 +202,7 @@ private:
     way how_;
     bool begun_ = false;
     bool stale_ = false;  // the handle was closed between the look and the taking
+    bool lost_ = false;   // the message is gone, for want of room for its descriptors
     int error_ = 0;
     std::span<std::byte> place_;
     std::unique_ptr<incoming, give_back> in_;
