@@ -7,7 +7,8 @@
 //     void send(const char* m, long n)
 //     void recv(long n, F f)                 f(const char* m) reads the message where it lies
 // A `Peer` carries them both ways: Peer(long size), send and recv as above, and open(role) in each
-// process after the fork. both_ways<Line> makes one of two lines.
+// process after the fork; close(), if it has one, in the child at the end. both_ways<Line> makes
+// one of two lines.
 //
 // The sender copies its message in; the reader of a stream looks at the first and the last byte,
 // so that whoever can leaves it in place.
@@ -84,6 +85,11 @@ inline void look(const char* m, long n) {
 }
 
 template <class Peer>
+void close(Peer& peer) {
+    if constexpr (requires { peer.close(); }) peer.close();
+}
+
+template <class Peer>
 void round_trip(const options& opt, long size, bool wake) {
     Peer peer(size);
     board& b = *shared<board>();
@@ -92,7 +98,7 @@ void round_trip(const options& opt, long size, bool wake) {
         peer.open(1);
         for (;;) {
             peer.recv(size, [&](const char* got) { std::memcpy(m, got, std::size_t(size)); });
-            if (b.quit) return;
+            if (b.quit) return close(peer);
             if (b.stamp) b.woken();
             peer.send(m, size);
         }
@@ -121,7 +127,7 @@ void one_way(const options& opt, long size) {
         for (;;) {
             for (int i = 0; i < count; ++i) {
                 peer.recv(size, [&](const char* got) { look(got, size); });
-                if (b.quit) return;
+                if (b.quit) return close(peer);
             }
             peer.send(m, 1);
         }

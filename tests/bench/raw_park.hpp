@@ -62,7 +62,7 @@ struct uring_futex {
         static ring r(8, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, true);
         io_uring_sqe& s = r.push(op_futex_wait, size_u32, &w, 0);
         s.off = value;
-        s.__pad2[0] = ~0u;  // addr3: any bit of the mask
+        s.addr3 = ~0u;  // any bit of the mask
         r.submit(1);
         while (!r.completed()) r.submit(1);
         int result = r.front();
