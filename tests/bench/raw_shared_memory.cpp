@@ -5,7 +5,7 @@
 //   raw_futex        the same ring with a wake protocol; sleeps at once, by futex(2)
 //   raw_uring_futex  the same, with runnel's spin and its way to sleep
 //   raw_memcpy       the copy alone, in one process
-//   raw_shared       a ring of many writers and readers for mp_queue. A process killed in the
+//   raw_unsafe       a ring of many writers and readers for mp_queue. A process killed in the
 //                    middle of it stops all others: this is the speed without that promise.
 #include "messages.hpp"
 #include "raw_park.hpp"
@@ -135,7 +135,7 @@ using bench::both_ways, bench::peer_jobs;
 bench::spinning_jobs<both_ways<ring<raw::spinning>>> spin_jobs("raw_spin");
 peer_jobs<both_ways<ring<raw::futex>>> futex_jobs("raw_futex");
 peer_jobs<both_ways<ring<raw::uring_futex>>> uring_jobs("raw_uring_futex");
-bench::job many_job("mp_queue", "raw_shared", bench::many<many_ring>);
+bench::job many_job("mp_queue", "raw_unsafe", bench::many<many_ring>);
 
 bench::job memcpy_job("ipc_stream", "raw_memcpy", [](const bench::options& opt) {
     long size = opt.number("msg", 64);
