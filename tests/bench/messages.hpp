@@ -26,8 +26,7 @@ namespace bench {
 // An object in memory that the processes forked later share.
 template <class T, class... Args>
 T* shared(Args&&... args) {
-    void* p =
-        mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void* p = mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) die("mmap");
     return new (p) T(static_cast<Args&&>(args)...);
 }

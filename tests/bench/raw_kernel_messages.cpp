@@ -31,9 +31,9 @@ template <kind Kind>
 class line {
 public:
     explicit line(long size) : buffer_(new char[std::size_t(size)]) {
-        if (Kind == pipes ? pipe(fd_)
-                          : socketpair(AF_UNIX, Kind == packets ? SOCK_SEQPACKET : SOCK_STREAM, 0,
-                                       fd_))
+        if (Kind == pipes
+                ? pipe(fd_)
+                : socketpair(AF_UNIX, Kind == packets ? SOCK_SEQPACKET : SOCK_STREAM, 0, fd_))
             bench::die("pipe or socketpair");
         if (Kind == packets) fit_buffer(fd_[1], size);
     }
