@@ -91,7 +91,7 @@ void event_wake(const options& opt) {
 
 template <class Lock, class Semaphore, class Event>
 struct sync_job : job {
-    explicit sync_job(const char* impl) : job("sync", impl, measure) {}
+    explicit sync_job(const char* who) : job("sync", who, measure) {}
     static void measure(const options& opt) {
         if constexpr (!std::is_same_v<Lock, none>) {
             if (opt.is("op", "lock")) return lock_alone<Lock>(opt);
