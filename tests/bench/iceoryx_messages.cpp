@@ -79,7 +79,8 @@ public:
     }
     void send(const char* m, long n) {
         // No chunk is free while the reader holds them all.
-        for (bool sent = false; !sent;)
+        bool sent = false;
+        do {
             publisher_->loan(std::uint32_t(n))
                 .and_then([&](void* chunk) {
                     std::memcpy(chunk, m, std::size_t(n));
@@ -87,10 +88,12 @@ public:
                     sent = true;
                 })
                 .or_else([](auto) { __builtin_ia32_pause(); });
+        } while (!sent);
     }
     template <class F>
     void recv(long, F f) {
-        for (bool got = false; !got;)
+        bool got = false;
+        do {
             subscriber_->take()
                 .and_then([&](const void* chunk) {
                     f(static_cast<const char*>(chunk));
@@ -103,6 +106,7 @@ public:
                     else
                         set_->wait();
                 });
+        } while (!got);
     }
 
 private:

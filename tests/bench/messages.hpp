@@ -47,35 +47,50 @@ private:
     Line *out_ = nullptr, *in_ = nullptr;
 };
 
-// Until a process's message can be said to have found the other one parked. Every spin here is
-// shorter.
-inline void silence() { usleep(1000); }
-
 // What the two processes of a job tell each other beside what is measured.
 struct board {
     std::atomic<bool> quit{false};
     std::atomic<std::uint64_t> stamp{0}, took{0}, turn{0};
 
-    // From before wake() until the other side, which had been waiting in silence, runs again.
-    template <class Wake>
-    void measure_wake(const options& opt, Wake wake) {
-        double times[200];
-        int n = 0, most = std::max(3, std::min(200, int(opt.seconds() * 400)));
-        for (; n < most; ++n) {
-            silence();
-            std::uint64_t before = turn;
-            stamp = now_ns();
-            wake();
-            while (turn == before) usleep(50);
-            times[n] = double(took);
-        }
-        std::nth_element(times, times + n / 2, times + n);
-        report("wake_ns", times[n / 2]);
-    }
+    // Called by who was waited for as soon as it runs again.
     void woken(std::uint64_t now = now_ns()) {
         took = now - stamp;
         ++turn;
     }
+};
+
+// How long waking the other process takes, when it has waited in silence for longer than anybody
+// spins:
+//     bench::wake_meter w(opt, board);
+//     while (w.more()) wake();     // upon which the other side calls board.woken()
+//     w.report();
+class wake_meter {
+public:
+    wake_meter(const options& opt, board& b)
+        : board_(b), most_(std::clamp(int(opt.seconds() * 400), 3, capacity)) {}
+
+    bool more() {
+        if (board_.stamp) {
+            while (board_.turn == turn_) usleep(50);
+            times_[count_++] = double(board_.took);
+            if (count_ == most_) return false;
+        }
+        usleep(1000);
+        turn_ = board_.turn;
+        board_.stamp = now_ns();
+        return true;
+    }
+    void report() {
+        std::nth_element(times_, times_ + count_ / 2, times_ + count_);
+        bench::report("wake_ns", times_[count_ / 2]);
+    }
+
+private:
+    static constexpr int capacity = 200;
+    board& board_;
+    std::uint64_t turn_ = 0;
+    int most_, count_ = 0;
+    double times_[capacity];
 };
 
 inline void look(const char* m, long n) {
@@ -109,7 +124,11 @@ void round_trip(const options& opt, long size, bool wake) {
     while (t.more(std::uint64_t(slice)))
         for (int i = 0; i < slice; ++i) peer.send(m, size), take();
     report("roundtrip_ns", t.median_ns());
-    if (wake) b.measure_wake(opt, [&] { peer.send(m, size), take(); });
+    if (wake) {
+        wake_meter w(opt, b);
+        while (w.more()) peer.send(m, size), take();
+        w.report();
+    }
     b.quit = true;
     peer.send(m, size);
     echo.wait();
@@ -149,50 +168,65 @@ struct crowd {
         std::atomic<std::uint64_t> n{0};
     } got[16];
 
+    bool more() const { return !stop.load(std::memory_order_relaxed); }
+    void has_got(long getter, std::uint64_t n) {
+        got[getter].n.store(n, std::memory_order_relaxed);
+    }
     std::uint64_t sum() const {
         std::uint64_t all = 0;
         for (auto& c : got) all += c.n.load(std::memory_order_relaxed);
         return all;
     }
-    // Items taken over a stretch of time, after a start that does not count.
-    void measure(const options& opt) {
-        go = true;
-        usleep(20000);
-        std::uint64_t n = sum(), t = now_ns();
-        usleep(useconds_t(opt.seconds() * 1e6));
-        n = sum() - n, t = now_ns() - t;
-        report("items_per_s", double(n) * 1e9 / double(t));
-        stop = true;
-    }
 };
 
-// Every process has its own end of one queue; what ends a getter is an item that begins with 1.
-template <class Line>
-void many(const options& opt) {
-    constexpr long size = 64;
-    Line line(size);
+// Items through one queue of many processes, over a stretch of time after a start that does not
+// count. put(c) runs in each putter and ends after c.more() is false; get(c, i) in the i-th getter,
+// which tells c.has_got() each time how many it has; end(getters) lets the getters end.
+template <class Put, class Get, class End>
+void many(const options& opt, Put put, Get get, End end) {
     crowd& c = *shared<crowd>();
-    char m[size] = {};
     long getters = opt.number("getters", 1), putters = opt.number("putters", 1);
     std::list<child> getting, putting;
-    for (long i = 0; i < getters; ++i)
-        getting.emplace_back(opt, [&, i] {
-            bool last = false;
-            for (std::uint64_t n = 1; !last; ++n) {
-                line.recv(size, [&](const char* got) { last = *got; });
-                c.got[i].n.store(n, std::memory_order_relaxed);
-            }
-        });
+    for (long i = 0; i < getters; ++i) getting.emplace_back(opt, [&] { get(c, i); });
     for (long i = 0; i < putters; ++i)
         putting.emplace_back(opt, [&] {
             while (!c.go) usleep(100);
-            while (!c.stop.load(std::memory_order_relaxed)) line.send(m, size);
+            put(c);
         });
-    c.measure(opt);
+    c.go = true;
+    usleep(20000);
+    std::uint64_t n = c.sum(), t = now_ns();
+    usleep(useconds_t(opt.seconds() * 1e6));
+    n = c.sum() - n, t = now_ns() - t;
+    report("items_per_s", double(n) * 1e9 / double(t));
+    c.stop = true;
     for (auto& p : putting) p.wait();
-    m[0] = 1;
-    for (long i = 0; i < getters; ++i) line.send(m, size);
+    end(getters);
     for (auto& g : getting) g.wait();
+}
+
+// What ends a getter is an item that begins with 1.
+template <class Line>
+void many_over(const options& opt) {
+    constexpr long size = 64;
+    Line line(size);
+    char m[size] = {};
+    many(
+        opt,
+        [&](crowd& c) {
+            while (c.more()) line.send(m, size);
+        },
+        [&](crowd& c, long me) {
+            bool last = false;
+            for (std::uint64_t n = 1;; c.has_got(me, n++)) {
+                line.recv(size, [&](const char* got) { last = *got; });
+                if (last) return;
+            }
+        },
+        [&](long getters) {
+            m[0] = 1;
+            while (getters--) line.send(m, size);
+        });
 }
 
 template <class Peer>
@@ -219,7 +253,7 @@ struct spinning_jobs : peer_jobs<Peer> {
 template <class Line>
 struct line_jobs : peer_jobs<both_ways<Line>> {
     explicit line_jobs(const char* impl)
-        : peer_jobs<both_ways<Line>>(impl), queue("mp_queue", impl, many<Line>) {}
+        : peer_jobs<both_ways<Line>>(impl), queue("mp_queue", impl, many_over<Line>) {}
     job queue;
 };
 

@@ -135,7 +135,7 @@ using bench::both_ways, bench::peer_jobs;
 bench::spinning_jobs<both_ways<ring<raw::spinning>>> spin_jobs("raw_spin");
 peer_jobs<both_ways<ring<raw::futex>>> futex_jobs("raw_futex");
 peer_jobs<both_ways<ring<raw::uring_futex>>> uring_jobs("raw_uring_futex");
-bench::job many_job("mp_queue", "raw_unsafe", bench::many<many_ring>);
+bench::job many_job("mp_queue", "raw_unsafe", bench::many_over<many_ring>);
 
 bench::job memcpy_job("ipc_stream", "raw_memcpy", [](const bench::options& opt) {
     long size = opt.number("msg", 64);

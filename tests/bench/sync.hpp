@@ -22,31 +22,31 @@ void lock_alone(const options& opt) {
     report("ns_per_lock", t.median_ns());
 }
 
-// Two processes take it as often as they can. The count shows that it excludes.
-template <class Lock>
-void lock_contended(const options& opt) {
-    struct state {
-        Lock lock;
-        alignas(64) volatile std::uint64_t count = 0;
-        alignas(64) std::atomic<std::uint64_t> theirs{0};
-        std::atomic<bool> begun{false}, quit{false};
-    };
-    state& s = *shared<state>();
-    auto once = [&] {
-        s.lock.lock();
-        s.count = s.count + 1;
-        s.lock.unlock();
-    };
+// Counted under the lock: the sum shows that it excludes.
+struct contention {
+    volatile std::uint64_t count = 0;
+    alignas(64) std::atomic<std::uint64_t> theirs{0};
+    std::atomic<bool> begun{false}, quit{false};
+};
+
+// Two processes take a lock as often as they can. again(s, more) takes it while more(), adds 1 to
+// s.count each time and returns how often.
+template <class Again>
+void contended(const options& opt, Again again) {
+    contention& s = *shared<contention>();
     child other(opt, [&] {
-        std::uint64_t n = 0;
-        for (; !s.quit.load(std::memory_order_relaxed); ++n) once(), s.begun = true;
-        s.theirs = n;
+        s.theirs = again(s, [&] {
+            s.begun.store(true, std::memory_order_relaxed);
+            return !s.quit.load(std::memory_order_relaxed);
+        });
     });
     while (!s.begun) usleep(100);
-    std::uint64_t mine = 0, begin = now_ns(), end = 0, before = s.count;
+    std::uint64_t begin = now_ns(), end = begin, before = s.count, turn = 0;
     double budget = opt.seconds() * 1e9;
-    for (; double((end = now_ns()) - begin) < budget; mine += 100)
-        for (int i = 0; i < 100; ++i) once();
+    std::uint64_t mine = again(s, [&] {
+        if (++turn % 128 == 0) end = now_ns();
+        return double(end - begin) < budget;
+    });
     std::uint64_t taken = s.count - before;
     s.quit = true;
     other.wait();
@@ -83,7 +83,9 @@ void event_wake(const options& opt) {
             b.woken(woken);
         }
     });
-    b.measure_wake(opt, [&] { e.set(); });
+    wake_meter w(opt, b);
+    while (w.more()) e.set();
+    w.report();
     b.quit = true;
     e.set();
     waiter.wait();
@@ -95,7 +97,18 @@ struct sync_job : job {
     static void measure(const options& opt) {
         if constexpr (!std::is_same_v<Lock, none>) {
             if (opt.is("op", "lock")) return lock_alone<Lock>(opt);
-            if (opt.is("op", "contended")) return lock_contended<Lock>(opt);
+            if (opt.is("op", "contended")) {
+                Lock& l = *shared<Lock>();
+                return contended(opt, [&](contention& s, auto more) {
+                    std::uint64_t n = 0;
+                    for (; more(); ++n) {
+                        l.lock();
+                        s.count = s.count + 1;
+                        l.unlock();
+                    }
+                    return n;
+                });
+            }
         }
         if constexpr (!std::is_same_v<Semaphore, none>)
             if (opt.is("op", "semaphore"))
