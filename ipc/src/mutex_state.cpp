@@ -5,12 +5,10 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <stdexcept>
 #include <string>
-#include <string_view>
 
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -21,7 +19,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <runnel/as_result.hpp>
@@ -72,23 +69,6 @@ static_assert(std::atomic<std::uint32_t>::is_always_lock_free &&
               std::atomic<std::uint64_t>::is_always_lock_free);
 static_assert(sizeof(std::atomic<std::uint32_t>) == sizeof(std::uint32_t));
 
-/// Does the kernel know IORING_OP_FUTEX_WAIT, and is it wanted?
-bool futex_operations() {
-    const char* list = std::getenv("RUNNEL_DISABLE");
-    std::string_view rest = list != nullptr ? list : "";
-    while (!rest.empty()) {
-        const std::size_t end = rest.find(',');
-        if (rest.substr(0, end) == "futex") return false;
-        rest = end == rest.npos ? "" : rest.substr(end + 1);
-    }
-    ::utsname kernel{};
-    unsigned major = 0;
-    unsigned minor = 0;
-    ::uname(&kernel);
-    if (std::sscanf(kernel.release, "%u.%u", &major, &minor) != 2) return false;
-    return major > 6 || (major == 6 && minor >= 7);
-}
-
 std::uint32_t own_tid() noexcept { return static_cast<std::uint32_t>(::gettid()); }
 
 /// The word of the robust mutex as glibc and the kernel know it: thread id, FUTEX_OWNER_DIED.
@@ -138,7 +118,7 @@ mutex_state::mutex_state()
         throw_errno(errno, "ftruncate", object);
     if (::fcntl(memory_.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
         throw_errno(errno, "seal", object);
-    const bool registered = !futex_operations();
+    const bool registered = !io::has_futex_wait();
     if (registered) {
         std::array<int, 2> ends{};
         if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0)
