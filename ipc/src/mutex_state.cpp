@@ -38,8 +38,8 @@
 // An owner does not rely on others, who may have taken the mutex since and died with it: whoever
 // watches him has counted before he looks at `waits`, and is found woken, or is woken by him, or by
 // his death. `woken` says what is done, never what is about to be done, so that no death on the way
-// takes a wake-up along. It may fall behind (two who release store in the wrong order, waiters die);
-// one needless call to the kernel mends that.
+// takes a wake-up along. It may fall behind (two who release store in the wrong order, waiters
+// die); one needless call to the kernel mends that.
 //
 // Where the kernel has no futex operation for rings (before 6.7), bells are rung instead. A bell is
 // a pipe whose only writing end its maker leaves, before it counts, in the register, a queue of
@@ -203,8 +203,8 @@ void mutex_state::unlock() noexcept {
     }
     shared_->task.store(0, std::memory_order_relaxed);
     ::pthread_mutex_unlock(&shared_->lock);
-    // Not a mere load: ordered with the increments of those who have seen the mutex held. And before
-    // `released`: all who are counted have seen an older one, and will not sleep through it.
+    // Not a mere load: ordered with the increments of those who have seen the mutex held. Before
+    // `released`, so that all who are counted have seen an older one and do not sleep through it.
     const std::uint32_t waits = shared_->waits.fetch_add(0);
     shared_->released.fetch_add(1);
     if (shared_->woken.load() == waits) return;

@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: MIT
-// Owners of an ipc::mutex that stall, or die, in the middle of a release. The system calls by which
-// a release wakes others are replaced, for the whole program, by ones that can be made to stall.
+// Owners of an ipc::mutex that stall, or die, in the middle of a release: at the system calls by
+// which they wake others.
 #include <array>
-#include <cstdarg>
 #include <cstdlib>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <linux/futex.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -24,6 +21,7 @@
 
 #include "support/catch.hpp"
 #include "support/leaks.hpp"
+#include "support/system_calls.hpp"
 
 namespace {
 
@@ -41,34 +39,15 @@ struct stall {
     }
 } stalled;
 
-template <class F>
-F next_of(const char* name) {
-    return reinterpret_cast<F>(::dlsym(RTLD_NEXT, name));
+void stall_when_waking(const support::system_call& call) {
+    const bool wakes = call.number == SYS_futex && call.arguments[1] == FUTEX_WAKE;
+    if (!wakes && call.number != SYS_recvfrom) return;
+    if (!call.result) stalled.here(stall::point::before);
+    // Of the receives, the one that finds no more to be rung.
+    if (call.result && (wakes || *call.result < 0)) stalled.here(stall::point::after);
 }
 
 }  // namespace
-
-extern "C" long syscall(long number, ...) noexcept {
-    static const auto next = next_of<long (*)(long, ...)>("syscall");
-    std::array<long, 6> a{};
-    std::va_list list;
-    va_start(list, number);
-    for (long& each : a) each = va_arg(list, long);
-    va_end(list);
-    const bool wakes = number == SYS_futex && a[1] == FUTEX_WAKE;
-    if (wakes) stalled.here(stall::point::before);
-    const long result = next(number, a[0], a[1], a[2], a[3], a[4], a[5]);
-    if (wakes) stalled.here(stall::point::after);
-    return result;
-}
-
-extern "C" ::ssize_t recv(int fd, void* into, std::size_t size, int flags) {
-    static const auto next = next_of<::ssize_t (*)(int, void*, std::size_t, int)>("recv");
-    stalled.here(stall::point::before);
-    const ::ssize_t result = next(fd, into, size, flags);
-    if (result < 0 && errno == EAGAIN) stalled.here(stall::point::after);  // all are rung
-    return result;
-}
 
 using namespace runnel;
 using namespace std::chrono_literals;
@@ -130,6 +109,7 @@ task<> release_and_stall(ipc::mutex m, line parent, int at) {
     stalled.say = parent.say.get();
     stalled.hear = parent.hear.get();
     stalled.at = static_cast<stall::point>(at);
+    support::on_system_call = stall_when_waking;
     held.unlock();
     say(parent, 'u');
 }
