@@ -94,15 +94,28 @@ std::shared_ptr<child> start_child(std::string_view name, std::chrono::nanosecon
     child_start start{made->name(), automatic, args, body, fn, child_end, placeholder.get()};
     flush_streams();
     ::pid_t pid;
+    unique_fd pidfd;
+    int why;
     {
+        // Until there is a pidfd, since a handler of the host may wait for any child.
         const signals_blocked around;
         pid = ::fork();
         if (pid == 0) child_main(start);
+        why = errno;
+        child_end.reset();  // makes room for the pidfd
+        if (pid > 0) {
+            pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+            why = errno;
+        }
     }
-    if (pid < 0) throw_errno(errno, "fork", "process");
-    unique_fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    if (pid < 0) throw_errno(why, "fork", "process");
+    if (!pidfd && why == ESRCH) {
+        // The host ignores SIGCHLD, and the kernel has reaped the child already: the number is
+        // nobody's now, or somebody else's.
+        made->gone(pid, std::move(parent_end));
+        return made;
+    }
     if (!pidfd) {
-        const int why = errno;
         ::kill(pid, SIGKILL);
         while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
         }

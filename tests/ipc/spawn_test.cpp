@@ -15,6 +15,8 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <runnel/io.hpp>
@@ -26,6 +28,7 @@
 
 #include "support/catch.hpp"
 #include "support/leaks.hpp"
+#include "support/system_calls.hpp"
 
 using namespace runnel;
 using namespace std::chrono_literals;
@@ -454,6 +457,43 @@ TEST_CASE("where there can be no more processes, spawn throws and keeps the argu
         const std::string told = co_await child.join();
         CHECK(told.find("fork on process") == 0);
     });
+}
+
+TEST_CASE("a child that the host has reaped before spawn returns is a child that has ended") {
+    struct disposition {
+        explicit disposition(void (*now)(int)) : before(::signal(SIGCHLD, now)) {}
+        ~disposition() { ::signal(SIGCHLD, before); }
+        disposition(const disposition&) = delete;
+        disposition& operator=(const disposition&) = delete;
+        void (*before)(int);
+    };
+    constexpr auto steal = [](int) {
+        const int error = errno;
+        while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+        }
+        errno = error;
+    };
+    for (const bool ignored : {true, false}) {
+        INFO((ignored ? "SIGCHLD is ignored" : "a handler takes every child"));
+        const disposition of_host(ignored ? SIG_IGN : steal);
+        on_a_loop([ignored]() -> task<> {
+            support::on_system_call = [](const support::system_call& call) {
+                if (call.number != SYS_pidfd_open || call.result) return;
+                support::on_system_call = nullptr;
+                ::siginfo_t info{};  // until it has ended, and was reaped where that is done
+                ::waitid(P_PID, static_cast<::id_t>(call.arguments[0]), &info, WEXITED | WNOWAIT);
+            };
+            auto child = ipc::spawn(plus, 20, 22);
+            const auto status = co_await child.wait();
+            const int sum = co_await child.join();
+            CHECK(status.unknown());
+            CHECK(sum == 42);
+            CHECK(!child.alive());
+            CHECK((child.sentinel() == -1) == ignored);
+            child.kill();  // nobody
+            child.stop();
+        });
+    }
 }
 
 TEST_CASE("where there are no more descriptors, spawn throws and leaves nothing behind") {
