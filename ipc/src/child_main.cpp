@@ -79,7 +79,8 @@ std::vector<unique_fd> take_handles(const child_start& start) {
         // 0, 1 and 2 stay, unless the host had closed them and something else is there: whatever
         // closes on exec is not a standard stream.
         if (number <= 2 && (::fcntl(number, F_GETFD) & FD_CLOEXEC) == 0) continue;
-        ::dup3(start.placeholder, number, O_CLOEXEC);
+        // Numbers beyond a limit that was lowered since cannot be occupied, nor given out again.
+        if (::dup3(start.placeholder, number, O_CLOEXEC) < 0) ::close(number);
     }
     return own;
 }

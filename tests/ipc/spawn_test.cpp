@@ -496,6 +496,22 @@ TEST_CASE("a child that the host has reaped before spawn returns is a child that
     }
 }
 
+TEST_CASE("a descriptor beyond a limit that was lowered since does not leak into a child") {
+    on_a_loop([]() -> task<> {
+        ::rlimit before{};
+        ::getrlimit(RLIMIT_NOFILE, &before);
+        pipe_ends ends;
+        const unique_fd high(::fcntl(ends.write.get(), F_DUPFD_CLOEXEC, 300));
+        const ::rlimit few{100, before.rlim_max};
+        ::setrlimit(RLIMIT_NOFILE, &few);
+        auto child = ipc::spawn(
+            [](int number) { return ::write(number, "x", 1) < 0 && errno == EBADF; }, high.get());
+        ::setrlimit(RLIMIT_NOFILE, &before);
+        const bool closed = co_await child.join();
+        CHECK(closed);
+    });
+}
+
 TEST_CASE("where there are no more descriptors, spawn throws and leaves nothing behind") {
     on_a_loop([]() -> task<> {
         ::rlimit before{};
