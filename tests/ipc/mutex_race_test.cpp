@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -281,5 +282,27 @@ TEST_CASE("a thousand handles whose waiters are gone leave room for another") {
         const auto got = co_await with_timeout(m.lock(), soon);
         CHECK(got.has_value());
         co_await owner.child.join();
+    });
+}
+
+TEST_CASE("a mutex arrives, is locked and released where there is no room for a descriptor") {
+    both_ways([]() -> task<> {
+        ipc::mutex m;
+        auto held = m.try_lock();
+        co_await with_timeout(m.lock(), 1ms);  // leaves somebody to be woken
+        ipc::encoder out;
+        out.write(m);
+        std::vector<unique_fd> handles;
+        for (const int number : out.handles())
+            handles.emplace_back(::fcntl(number, F_DUPFD_CLOEXEC, 0));
+        ::rlimit before{};
+        ::getrlimit(RLIMIT_NOFILE, &before);
+        const ::rlimit none{0, before.rlim_max};
+        ::setrlimit(RLIMIT_NOFILE, &none);
+        const auto another = ipc::decode<ipc::mutex>(out.bytes(), handles);
+        held.reset();
+        const auto got = another.try_lock();
+        ::setrlimit(RLIMIT_NOFILE, &before);
+        CHECK(got.has_value());
     });
 }
