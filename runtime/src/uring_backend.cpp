@@ -18,6 +18,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <runnel/io.hpp>
+
 #include "backend.hpp"
 #include "diagnosis.hpp"
 #include "kernel.hpp"
@@ -371,10 +373,12 @@ void uring_backend::wait(time_point until, sleeper& who) noexcept {
             enter(0, IORING_ENTER_GETEVENTS, {});
             if (reap()) return;
         }
+        bool seen = false;
+        const auto anything = [&] { return something() || (seen = who.look()); };
         for (unsigned i = 0; i < bursts; ++i) {
-            if (spin_policy::burst(something)) {
+            if (spin_policy::burst(anything)) {
                 spin_.succeeded();
-                poll();
+                if (!seen) poll();
                 return;
             }
             if (who.interrupted()) {
@@ -412,3 +416,14 @@ bool kernel_has_futex() noexcept {
 }
 
 }  // namespace runnel::detail
+
+bool runnel::io::has_futex_wait() noexcept {
+    static const bool known = [] {
+        io_uring ring;
+        if (io_uring_queue_init(2, &ring, 0) != 0) return false;
+        const bool found = runnel::detail::probe(ring).futex;
+        io_uring_queue_exit(&ring);
+        return found;
+    }();
+    return known && !runnel::detail::feature_disabled("futex");
+}
