@@ -18,8 +18,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <runnel/io.hpp>
-
 #include "backend.hpp"
 #include "diagnosis.hpp"
 #include "kernel.hpp"
@@ -416,14 +414,3 @@ bool kernel_has_futex() noexcept {
 }
 
 }  // namespace runnel::detail
-
-bool runnel::io::has_futex_wait() noexcept {
-    static const bool known = [] {
-        io_uring ring;
-        if (io_uring_queue_init(2, &ring, 0) != 0) return false;
-        const bool found = runnel::detail::probe(ring).futex;
-        io_uring_queue_exit(&ring);
-        return found;
-    }();
-    return known && !runnel::detail::feature_disabled("futex");
-}
