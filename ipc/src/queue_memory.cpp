@@ -22,8 +22,7 @@ namespace {
 constexpr std::size_t first_member_page = 2;
 constexpr std::size_t first_lease_page = first_member_page + queue_members::pages;
 constexpr std::size_t guarded = first_lease_page + queue_leases::pages;
-// A ring gets its memory in windows; one beyond `kept` gives back in steps what has been read.
-constexpr std::size_t kept = std::size_t{1} << 20;
+// A ring gets its memory in windows; a large one gives back in steps what has been read.
 constexpr std::uint32_t window = (32 << 10) / queue_memory::unit;
 constexpr std::uint32_t step = (256 << 10) / queue_memory::unit;
 
@@ -95,7 +94,7 @@ queue_memory::outcome queue_memory::why_not(const robust_lock& of) const noexcep
     return same_pids_ && of.forged() ? outcome::corrupted : outcome::busy;
 }
 
-bool queue_memory::returns_memory() const noexcept { return memory_.body_size() > kept; }
+
 
 /// What the getters have left, as those who put see it.
 std::uint64_t queue_memory::room_from() const noexcept {
@@ -236,7 +235,10 @@ queue_memory::outcome queue_memory::get(queue_taker& into) noexcept {
         return outcome::no_memory;
     }
     // Before the commit, so that nobody finds all done in between; one who dies here has nothing.
-    if (known.ticket == 0) members_.at(me).taken.fetch_add(1, std::memory_order_relaxed);
+    if (known.ticket == 0) {
+        auto& taken = members_.at(me).taken;
+        taken.store(taken.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    }
     ring(common_->space, sleepers_);
     get_->state.store(after, std::memory_order_release);
     if (known.ticket != 0)

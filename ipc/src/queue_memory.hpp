@@ -27,6 +27,7 @@ public:
     using outcome = queue_outcome;
     static constexpr std::size_t record_header = 8;
     static constexpr std::size_t unit = 8;
+    static constexpr std::size_t kept = std::size_t{1} << 20;
 
     queue_memory(const queue_settings& settings, std::uint64_t type);
     queue_memory(unique_fd memory, unique_fd leased, bell_register sleepers, std::uint64_t type);
@@ -100,7 +101,8 @@ private:
 
     void find_places();
     [[nodiscard]] outcome why_not(const robust_lock& of) const noexcept;
-    [[nodiscard]] bool returns_memory() const noexcept;
+    /// A large ring gives back what has been read.
+    [[nodiscard]] bool returns_memory() const noexcept { return memory_.body_size() > kept; }
     [[nodiscard]] std::uint64_t room_from() const noexcept;
     [[nodiscard]] bool fits(std::uint64_t put, std::uint64_t got,
                             std::uint32_t need) const noexcept;
