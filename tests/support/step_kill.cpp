@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: MIT
+#include "support/step_kill.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <iomanip>
+#include <iostream>
+#include <optional>
+#include <random>
+#include <stdexcept>
+#include <thread>
+
+#include <poll.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <runnel/fork.hpp>
+#include <runnel/run.hpp>
+#include <runnel/sleep.hpp>
+#include <runnel/with_timeout.hpp>
+
+#include "support/environment.hpp"
+#include "support/fds.hpp"
+
+namespace runnel::test {
+namespace {
+
+using namespace std::chrono_literals;
+using clock = std::chrono::steady_clock;
+
+/// What a cell, the process in which one kill happens, leaves behind.
+struct cell_result {
+    std::uint64_t steps = 0;
+    bool completed = false;
+    bool good = false;
+    char text[400] = {};  // the outcome or the complaint
+
+    void say(const std::string& what) { std::snprintf(text, sizeof text, "%s", what.c_str()); }
+};
+
+/// Memory that is shared with the processes forked from now on.
+template <class T>
+T* shared_array(std::size_t count) {
+    void* at = ::mmap(nullptr, count * sizeof(T), PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED) throw std::runtime_error("mmap");
+    return static_cast<T*>(at);
+}
+
+std::string ended_by(int status) {
+    if (WIFEXITED(status)) return "ended with " + std::to_string(WEXITSTATUS(status));
+    const int number = WIFSTOPPED(status) ? WSTOPSIG(status) : WTERMSIG(status);
+    return "was hit by signal " + std::to_string(number);
+}
+
+/// Forks; in the child, runs a task on a loop of its own and ends. The child dies with its parent.
+template <class Prepare>
+::pid_t start(const char* role, Prepare prepare) {
+    const ::pid_t child = ::fork();
+    if (child != 0) return child;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    reset_after_fork();
+    int status = 0;
+    try {
+        run(prepare());
+    } catch (const std::exception& e) {
+        std::fprintf(stderr, "%s: %s\n", role, e.what());
+        status = 1;
+    }
+    ::_exit(status);
+}
+
+bool eventually(std::chrono::milliseconds limit, const std::function<bool()>& condition) {
+    for (const auto until = clock::now() + limit; clock::now() < until; ::usleep(200))
+        if (condition()) return true;
+    return condition();
+}
+
+/// Another process that waits while the victim is killed.
+class bystander {
+public:
+    bystander(step_scenario& scenario, std::atomic<bool>* begun) {
+        pid_ = start("bystander", [&]() {
+            begun->store(true);
+            return scenario.bystander();
+        });
+        const auto asleep = [&] { return begun->load() && sleeps(pid_); };
+        // Twice, since the way there may sleep as well.
+        if (!eventually(2s, asleep) || (::usleep(300), !eventually(2s, asleep)))
+            throw std::runtime_error("the bystander never waited");
+    }
+    ~bystander() {
+        if (pid_ <= 0) return;
+        ::kill(pid_, SIGKILL);
+        ::waitpid(pid_, nullptr, 0);
+    }
+    bystander(const bystander&) = delete;
+    bystander& operator=(const bystander&) = delete;
+    void finish(std::chrono::milliseconds limit) {
+        int status = 0;
+        if (!eventually(limit, [&] { return ::waitpid(pid_, &status, WNOHANG) == pid_; }))
+            throw std::runtime_error("the bystander hangs");
+        pid_ = 0;
+        if (status != 0) throw std::runtime_error("the bystander " + ended_by(status));
+    }
+
+private:
+    ::pid_t pid_ = 0;
+};
+
+std::string one_kill(step_scenario& scenario, std::uint64_t wanted, const step_options& options,
+                     std::atomic<bool>* begun, cell_result& result) {
+    std::optional<bystander> witness;
+    {
+        const ::pid_t pid = start("victim", [&] {
+            let_parent_step();
+            return scenario.victim();
+        });
+        stepper victim(pid);
+        if (!victim.reach_window(500))
+            throw std::runtime_error("the victim " + ended_by(victim.status()) +
+                                     " before its window");
+        if (scenario.has_bystander()) witness.emplace(scenario, begun);
+        const auto state = victim.step(wanted, [&] { return scenario.nudge(); });
+        result.steps = victim.steps();
+        result.completed = state == stepper::state::over;
+        if (state == stepper::state::ended)
+            throw std::runtime_error("the victim " + ended_by(victim.status()) + " in its window");
+        victim.kill();
+    }
+    if (witness) witness->finish(options.limit);
+    const step_point at{result.steps, result.completed};
+    std::optional<std::string> outcome;
+    run([&]() -> task<> {
+        auto got = co_await with_timeout(scenario.survivor(at), options.limit);
+        outcome = std::move(got);
+    });
+    if (!outcome) throw std::runtime_error("the survivor hangs");
+    return *outcome;
+}
+
+[[noreturn]] void cell(const std::function<std::unique_ptr<step_scenario>()>& make,
+                       std::uint64_t wanted, const step_options& options, cell_result& result) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    auto* begun = shared_array<std::atomic<bool>>(1);
+    try {
+        const std::size_t before = open_descriptors();
+        std::string outcome;
+        {
+            const std::unique_ptr<step_scenario> scenario = make();
+            outcome = one_kill(*scenario, wanted, options, begun, result);
+        }
+        if (open_descriptors() != before) throw std::runtime_error("descriptors are left");
+        result.say(outcome);
+        result.good = true;
+    } catch (const std::exception& e) {
+        result.say(e.what());
+    }
+    ::_exit(0);
+}
+
+/// Runs cells, as many at a time as there are CPUs, each on a CPU of its own: stepping goes to and
+/// fro between two processes.
+class cells {
+public:
+    using done = std::function<void(std::uint64_t wanted, const cell_result&)>;
+    cells(const std::function<std::unique_ptr<step_scenario>()>& make, const step_options& options,
+          done then)
+        : make_(make), options_(options), then_(std::move(then)) {
+        ::cpu_set_t allowed;
+        CPU_ZERO(&allowed);
+        ::sched_getaffinity(0, sizeof allowed, &allowed);
+        for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+            if (CPU_ISSET(cpu, &allowed)) running_.push_back({cpu, -1, -1, 0, {}});
+        results_ = shared_array<cell_result>(running_.size());
+    }
+    ~cells() { ::munmap(results_, running_.size() * sizeof(cell_result)); }
+    cells(const cells&) = delete;
+    cells& operator=(const cells&) = delete;
+
+    void start(std::uint64_t wanted) {
+        for (;;) {
+            for (std::size_t i = 0; i < running_.size(); ++i) {
+                if (running_[i].pid >= 0) continue;
+                begin(i, wanted);
+                return;
+            }
+            finish_one();
+        }
+    }
+    void finish() {
+        while (std::any_of(running_.begin(), running_.end(), [](auto& c) { return c.pid >= 0; }))
+            finish_one();
+    }
+
+private:
+    struct one {
+        int cpu;
+        ::pid_t pid;
+        int pidfd;
+        std::uint64_t wanted;
+        clock::time_point until;
+    };
+    void begin(std::size_t i, std::uint64_t wanted) {
+        new (&results_[i]) cell_result;
+        one& c = running_[i];
+        c.wanted = wanted;
+        c.until = clock::now() + 2 * options_.limit + 20s;
+        c.pid = ::fork();
+        if (c.pid < 0) throw std::runtime_error("fork");
+        if (c.pid == 0) {
+            ::cpu_set_t own;
+            CPU_ZERO(&own);
+            CPU_SET(static_cast<std::size_t>(c.cpu), &own);
+            ::sched_setaffinity(0, sizeof own, &own);
+            for (const one& other : running_)
+                if (other.pidfd >= 0) ::close(other.pidfd);
+            cell(make_, wanted, options_, results_[i]);
+        }
+        c.pidfd = static_cast<int>(::syscall(SYS_pidfd_open, c.pid, 0));
+    }
+    void finish_one() {
+        std::vector<::pollfd> all;
+        for (const one& c : running_) all.push_back({c.pidfd, POLLIN, 0});
+        ::poll(all.data(), all.size(), 100);
+        for (std::size_t i = 0; i < running_.size(); ++i) {
+            one& c = running_[i];
+            if (c.pid < 0) continue;
+            const bool late = clock::now() > c.until;
+            if (all[i].revents == 0 && !late) continue;
+            if (late) ::kill(c.pid, SIGKILL);
+            int status = 0;
+            while (::waitpid(c.pid, &status, 0) < 0 && errno == EINTR) {
+            }
+            ::close(c.pidfd);
+            c.pid = c.pidfd = -1;
+            cell_result& result = results_[i];
+            if (status != 0) {
+                result.good = false;
+                result.say(late ? "the survivor's process hangs"
+                                : "the survivor's process " + ended_by(status));
+            }
+            then_(c.wanted, result);
+        }
+    }
+
+    const std::function<std::unique_ptr<step_scenario>()>& make_;
+    const step_options& options_;
+    done then_;
+    std::vector<one> running_;
+    cell_result* results_ = nullptr;
+};
+
+/// Which instructions to kill after: all, or one out of each of so many parts.
+std::vector<std::uint64_t> chosen(std::uint64_t instructions, std::uint64_t sample,
+                                  std::uint64_t seed) {
+    std::vector<std::uint64_t> all;
+    if (sample == 0 || sample > instructions) {
+        for (std::uint64_t k = 0; k <= instructions; ++k) all.push_back(k);
+        return all;
+    }
+    std::mt19937_64 random(seed);
+    for (std::uint64_t i = 0; i < sample; ++i) {
+        const std::uint64_t from = instructions * i / sample;
+        const std::uint64_t to = std::max(instructions * (i + 1) / sample, from + 1);
+        all.push_back(from + random() % (to - from));
+    }
+    // If time is short, what is left out should lie everywhere.
+    std::shuffle(all.begin(), all.end(), random);
+    return all;
+}
+
+}  // namespace
+
+step_report step_kill(std::string operation,
+                      const std::function<std::unique_ptr<step_scenario>()>& make,
+                      step_options options) {
+    step_report report;
+    report.operation = std::move(operation);
+    if (sanitized) {
+        std::cout << "every instruction: " << report.operation
+                  << ": not with a sanitizer, whose instructions would be counted as well\n";
+        return report;
+    }
+    const auto begun = clock::now();
+    const bool all = number_from_env("RUNNEL_STEP_ALL", 0) != 0;
+    const std::uint64_t sample = all ? 0 : number_from_env("RUNNEL_STEP_SAMPLE", options.sample);
+    report.seed = number_from_env("RUNNEL_SEED", std::random_device()());
+    std::cout.flush();
+    std::fflush(nullptr);
+
+    std::vector<std::pair<std::uint64_t, std::string>> outcomes;
+    bool reached_end = false;
+    cells running(make, options, [&](std::uint64_t wanted, const cell_result& result) {
+        ++report.kills;
+        reached_end |= result.completed;
+        if (wanted == ~std::uint64_t{0}) report.instructions = result.steps;
+        if (result.good) {
+            outcomes.emplace_back(result.steps, result.text);
+            return;
+        }
+        ++report.violations;
+        if (report.complaints.size() < 5)
+            report.complaints.push_back("after instruction " + std::to_string(result.steps) +
+                                        (result.completed ? " (completed)" : "") + ": " +
+                                        result.text);
+    });
+    running.start(~std::uint64_t{0});
+    running.finish();
+    std::size_t left_out = 0;
+    for (const std::uint64_t k : chosen(report.instructions, sample, report.seed)) {
+        if (sample != 0 && clock::now() - begun > options.budget)
+            ++left_out;
+        else
+            running.start(k);
+    }
+    running.finish();
+
+    std::stable_sort(outcomes.begin(), outcomes.end(),
+                     [](const auto& a, const auto& b) { return a.first < b.first; });
+    for (const auto& [k, outcome] : outcomes) {
+        if (!report.outcomes.empty() && report.outcomes.back().outcome == outcome) {
+            report.outcomes.back().last = k;
+            continue;
+        }
+        const bool back =
+            options.ordered && std::any_of(report.outcomes.begin(), report.outcomes.end(),
+                                           [&](const auto& s) { return s.outcome == outcome; });
+        if (back) {
+            ++report.violations;
+            report.complaints.push_back("after instruction " + std::to_string(k) + ": \"" +
+                                        outcome + "\" again");
+        }
+        report.outcomes.push_back({outcome, k, k});
+    }
+    if (left_out != 0)
+        std::cout << report.operation << ": no time for " << left_out << " of the sample\n";
+    report.took = std::chrono::duration_cast<std::chrono::milliseconds>(clock::now() - begun);
+    std::cout << report << std::flush;
+    return report;
+}
+
+std::ostream& operator<<(std::ostream& out, const step_report& report) {
+    out << std::left << std::setw(36) << report.operation << std::right << std::setw(7)
+        << report.instructions << " instructions " << std::setw(6) << report.kills << " kills "
+        << std::setw(3) << report.violations << " violations  (" << report.took.count()
+        << " ms, RUNNEL_SEED=" << report.seed << ")\n";
+    for (const auto& s : report.outcomes)
+        out << "    " << s.first << ".." << s.last << ": " << s.outcome << '\n';
+    for (const std::string& c : report.complaints) out << "    VIOLATION " << c << '\n';
+    return out;
+}
+
+}  // namespace runnel::test

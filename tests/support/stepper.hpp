@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include <sys/types.h>
+
+namespace runnel::test {
+
+/// The part of a traced process that is single-stepped lies between these two, which the process
+/// calls itself, on its only thread.
+void begin_step_window();
+void end_step_window();
+
+/// Has the parent trace this process, and kills it when the parent dies. In a fresh fork.
+void let_parent_step();
+
+/// Whether a process sleeps in the kernel; false if it runs, is stopped or is gone.
+[[nodiscard]] bool sleeps(::pid_t pid);
+
+/// Single-steps a child of this process. Needs no privileges: the child asked for it.
+class stepper {
+public:
+    enum class state : unsigned char {
+        stepped,  // after the instruction wanted
+        over,     // the window was shorter
+        waits,    // in a system call that does not return
+        ended     // the process is gone, or was hit by a signal: see status()
+    };
+
+    explicit stepper(::pid_t child);
+    ~stepper();  // kills and reaps
+    stepper(const stepper&) = delete;
+    stepper& operator=(const stepper&) = delete;
+
+    /// Runs the child up to the beginning of its window, with `ticks` of 10 ms of patience.
+    bool reach_window(unsigned ticks);
+    /// Executes `wanted` instructions. A system call is one; so is an iteration of a repeated
+    /// string instruction together with those that follow. What waits is helped on by `nudge`,
+    /// unless that returns false.
+    state step(std::uint64_t wanted, const std::function<bool()>& nudge);
+    /// Kills the child and waits for its end; idempotent.
+    void kill();
+
+    [[nodiscard]] std::uint64_t steps() const noexcept { return steps_; }
+    [[nodiscard]] int status() const noexcept { return status_; }
+
+private:
+    bool wait(unsigned ticks);
+    bool finish_repeated(std::uint64_t at);
+    ::pid_t child_;
+    int status_ = 0;
+    bool gone_ = false;
+    std::uint64_t steps_ = 0;
+};
+
+}  // namespace runnel::test
