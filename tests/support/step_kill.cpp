@@ -84,36 +84,42 @@ bool eventually(std::chrono::milliseconds limit, const std::function<bool()>& co
     return condition();
 }
 
-/// Another process that waits while the victim is killed.
+/// Another process that waits while the victim is killed, or runs while it is held up.
 class bystander {
 public:
-    bystander(step_scenario& scenario, std::atomic<bool>* begun) {
+    bystander(step_scenario& scenario, std::atomic<bool>* begun, bool may_end) {
         pid_ = start("bystander", [&]() {
             begun->store(true);
             return scenario.bystander();
         });
-        const auto asleep = [&] { return begun->load() && sleeps(pid_); };
+        const auto settled = [&] {
+            return begun->load() && (sleeps(pid_) || (may_end && ended(0ms)));
+        };
         // Twice, since the way there may sleep as well.
-        if (!eventually(2s, asleep) || (::usleep(300), !eventually(2s, asleep)))
+        if (!eventually(2s, settled) || (::usleep(300), !eventually(2s, settled)))
             throw std::runtime_error("the bystander never waited");
     }
     ~bystander() {
-        if (pid_ <= 0) return;
+        if (ended_) return;
         ::kill(pid_, SIGKILL);
         ::waitpid(pid_, nullptr, 0);
     }
     bystander(const bystander&) = delete;
     bystander& operator=(const bystander&) = delete;
     void finish(std::chrono::milliseconds limit) {
-        int status = 0;
-        if (!eventually(limit, [&] { return ::waitpid(pid_, &status, WNOHANG) == pid_; }))
-            throw std::runtime_error("the bystander hangs");
-        pid_ = 0;
-        if (status != 0) throw std::runtime_error("the bystander " + ended_by(status));
+        if (!ended(limit)) throw std::runtime_error("the bystander hangs");
+        if (status_ != 0) throw std::runtime_error("the bystander " + ended_by(status_));
     }
 
 private:
+    bool ended(std::chrono::milliseconds limit) {
+        return ended_ || eventually(limit, [&] {
+                   return ended_ = ::waitpid(pid_, &status_, WNOHANG) == pid_;
+               });
+    }
     ::pid_t pid_ = 0;
+    int status_ = 0;
+    bool ended_ = false;
 };
 
 std::string one_kill(step_scenario& scenario, std::uint64_t wanted, const step_options& options,
@@ -128,12 +134,21 @@ std::string one_kill(step_scenario& scenario, std::uint64_t wanted, const step_o
         if (!victim.reach_window(500))
             throw std::runtime_error("the victim " + ended_by(victim.status()) +
                                      " before its window");
-        if (scenario.has_bystander()) witness.emplace(scenario, begun);
+        if (scenario.has_bystander() && !options.hold_up) witness.emplace(scenario, begun, false);
         const auto state = victim.step(wanted, [&] { return scenario.nudge(); });
         result.steps = victim.steps();
         result.completed = state == stepper::state::over;
         if (state == stepper::state::ended)
             throw std::runtime_error("the victim " + ended_by(victim.status()) + " in its window");
+        if (options.hold_up) {
+            witness.emplace(scenario, begun, true);
+            result.completed = true;
+            if (state != stepper::state::over && !victim.go_on(500))
+                throw std::runtime_error("the victim " + ended_by(victim.status()) +
+                                         " after it was held up");
+            witness->finish(options.limit);
+            witness.reset();
+        }
         victim.kill();
     }
     if (witness) witness->finish(options.limit);

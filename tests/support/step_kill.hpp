@@ -16,7 +16,7 @@
 #include "support/stepper.hpp"
 
 // A process is single-stepped through one operation and killed after instruction k, for every k;
-// those who are left go on. RUNNEL_STEP_ALL=1 takes every k, otherwise it is a random sample of
+// those who are left go on. Or it is held up there, while others run. RUNNEL_STEP_ALL=1 takes every k, otherwise it is a random sample of
 // RUNNEL_STEP_SAMPLE of them, spread over the operation; RUNNEL_SEED repeats it.
 
 namespace runnel::test {
@@ -43,6 +43,7 @@ public:
 
     /// Whether there is a bystander: another process, which sleeps in the kernel when the window
     /// begins, and has to end within a time limit after the kill; it throws if something is broken.
+    /// See step_options::hold_up.
     [[nodiscard]] virtual bool has_bystander() const { return false; }
     virtual task<> bystander() { co_return; }
     /// Called, where the scenario was made, when the victim waits in the kernel. False: it waits
@@ -54,6 +55,10 @@ struct step_options {
     std::uint64_t sample = 100;               ///< RUNNEL_STEP_SAMPLE overrides it
     std::chrono::milliseconds limit{5000};    ///< of a survivor, and of a bystander
     std::chrono::milliseconds budget{20000};  ///< of a sample; what it was too short for is said
+    /// Instead of being killed, the victim is held up after instruction k while the bystander, who
+    /// begins only then, runs until it ends or sleeps; the victim goes on to the end of its window
+    /// and stays there until the bystander has ended. Finds wake-ups that are lost.
+    bool hold_up = false;
     bool ordered = true;                      ///< an outcome that changes back is a violation
 };
 

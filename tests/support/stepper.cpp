@@ -98,6 +98,11 @@ bool stepper::reach_window(unsigned ticks) {
     return ::ptrace(PTRACE_SETOPTIONS, child_, nullptr, PTRACE_O_EXITKILL) == 0;
 }
 
+bool stepper::go_on(unsigned ticks) {
+    if (gone_ || ::ptrace(PTRACE_CONT, child_, nullptr, nullptr) != 0) return false;
+    return wait(ticks) && !gone_ && WSTOPSIG(status_) == SIGSTOP;
+}
+
 stepper::state stepper::step(std::uint64_t wanted, const std::function<bool()>& nudge) {
 #if defined(__x86_64__)
     std::uint64_t at = instruction_pointer(child_);

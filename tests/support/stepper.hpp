@@ -40,6 +40,8 @@ public:
     /// string instruction together with those that follow. What waits is helped on by `nudge`,
     /// unless that returns false.
     state step(std::uint64_t wanted, const std::function<bool()>& nudge);
+    /// Runs the child, not stepped, to the end of its window.
+    bool go_on(unsigned ticks);
     /// Kills the child and waits for its end; idempotent.
     void kill();
 
