@@ -193,7 +193,7 @@ void loop_core::read_coarse_clock() noexcept {
 [[gnu::always_inline]] inline void loop_core::turn(bool may_block) {
     driver.refill();
     sched.take_remote();
-    if (!sched.has_ready()) {
+    if (!look() && !sched.has_ready()) {
         collect(may_block);
     } else {
         if (driver.has_parked()) driver.submit_parked();
@@ -201,6 +201,12 @@ void loop_core::read_coarse_clock() noexcept {
     }
     sched.fire_timers();
     sched.run_ready(ready_budget);
+}
+
+bool loop_core::look() noexcept {
+    bool any = false;
+    watches_.for_each([&](watch& one) { any |= one.look(); });
+    return any;
 }
 
 bool loop_core::interrupted() noexcept {
@@ -212,11 +218,15 @@ bool loop_core::about_to_sleep() noexcept {
     // sees that this sleeps.
     asleep_.store(true, std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_seq_cst);
-    return !interrupted();
+    if (interrupted()) return false;
+    bool may_sleep = true;
+    watches_.for_each([&](watch& one) { may_sleep = may_sleep && one.arm(); });
+    return may_sleep;
 }
 
 void loop_core::woken() noexcept {
     asleep_.store(false, std::memory_order_relaxed);
+    watches_.for_each([](watch& one) { one.disarm(); });
     read_coarse_clock();
 }
 
@@ -254,7 +264,8 @@ void loop_core::poll() {
         // A bounded number of turns, until one brings nothing more: the foreign loop has its own.
         for (int i = 0; i < 16; ++i) {
             turn(false);
-            if (!sched.has_ready() && !driver.has_parked() && !driver.under().pending()) break;
+            if (!sched.has_ready() && !driver.has_parked() && !driver.under().pending() && !look())
+                break;
         }
     }
     if (host_fd_) {
@@ -267,8 +278,9 @@ void loop_core::poll() {
         driver.under().notify(host_fd_.get());
         // The host is woken directly: that is one system call less, too.
         wake_through_.store(host_fd_.get(), std::memory_order_relaxed);
-        about_to_sleep();
-        if (sched.has_ready() || driver.has_parked() || driver.under().pending()) {
+        const bool may_sleep = about_to_sleep();
+        driver.under().flush();  // what watches have armed
+        if (!may_sleep || sched.has_ready() || driver.has_parked() || driver.under().pending()) {
             count = 1;
             n = ::write(host_fd_.get(), &count, sizeof count);
         }
@@ -351,8 +363,10 @@ void loop_core::shut_down() noexcept {
         wake_op_->retire();
         const running mark(*this);
         auto next_report = clock::now() + std::chrono::seconds(1);
-        while (root.size() != 0 || reaper.size() != 0 || driver.under().counts.in_flight != 0 ||
-               sched.has_ready() || sched.take_remote()) {
+        while (root.size() != 0 || reaper.size() != 0 || !watches_.empty() ||
+               driver.under().counts.in_flight != 0 || sched.has_ready() || sched.take_remote()) {
+            if (root.size() == 0 && reaper.size() == 0)
+                watches_.for_each([](watch& one) { one.retire(); });
             struct alarm final : timer_node {
                 void fire() noexcept override {}
             } tick;

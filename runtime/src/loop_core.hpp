@@ -11,6 +11,7 @@
 #include <runnel/io.hpp>
 #include <runnel/loop.hpp>
 #include <runnel/nursery.hpp>
+#include <runnel/watch.hpp>
 
 #include "driver.hpp"
 #include "sigpipe.hpp"
@@ -58,6 +59,9 @@ public:
     void throw_collected();
     void report(std::exception_ptr error) noexcept;
     void shut_down() noexcept;
+    void add_watch(watch& one) { watches_.push_back(one); }
+    /// The scope of operations that belong to no task.
+    [[nodiscard]] branch& idle() noexcept { return idle_scope_; }
 
     sigpipe_ignored without_sigpipe;
     scheduler sched;
@@ -75,6 +79,7 @@ public:
 private:
     static void wake(scheduler& s) noexcept;
     class running;
+    bool look() noexcept override;
     bool interrupted() noexcept override;
     bool about_to_sleep() noexcept override;
     void woken() noexcept override;
@@ -110,6 +115,7 @@ private:
     unique_fd wake_fd_;
     unique_fd host_fd_;
     idle_scope idle_scope_{sched};
+    list<watch> watches_;
     std::unique_ptr<wake_op> wake_op_;
     std::atomic<bool> asleep_{false};
     std::atomic<int> wake_through_{-1};  // the descriptor that wakes whoever sleeps

@@ -17,6 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <runnel/io.hpp>
+
 #include "backend.hpp"
 #include "diagnosis.hpp"
 #include "kernel.hpp"
@@ -367,10 +369,12 @@ void uring_backend::wait(time_point until, sleeper& who) noexcept {
             enter(0, IORING_ENTER_GETEVENTS, {});
             if (reap()) return;
         }
+        bool seen = false;
+        const auto anything = [&] { return something() || (seen = who.look()); };
         for (unsigned i = 0; i < bursts; ++i) {
-            if (spin_policy::burst(something)) {
+            if (spin_policy::burst(anything)) {
                 spin_.succeeded();
-                poll();
+                if (!seen) poll();
                 return;
             }
             if (who.interrupted()) {
@@ -398,3 +402,14 @@ std::unique_ptr<backend> make_uring_backend(completion_sink& sink, unsigned entr
 }
 
 }  // namespace runnel::detail
+
+bool runnel::io::has_futex_wait() noexcept {
+    static const bool known = [] {
+        io_uring ring;
+        if (io_uring_queue_init(2, &ring, 0) != 0) return false;
+        const bool found = runnel::detail::probe(ring).futex;
+        io_uring_queue_exit(&ring);
+        return found;
+    }();
+    return known && !runnel::detail::feature_disabled("futex");
+}

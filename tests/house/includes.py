@@ -16,7 +16,7 @@ FLOORS = {
             "as_result as_atomic uncancellable sleep yield detail/*",
     "loop": "loop run fork",
     "sync": "event mutex semaphore condition barrier",
-    "io": "io stream pipe ready stdio",
+    "io": "io watch stream pipe ready stdio",
     "net": "",
     "all": "runnel testing/no_loss",
 }

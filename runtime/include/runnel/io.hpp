@@ -107,6 +107,7 @@ public:
 
 private:
     friend class stepwise;
+    friend class standing;
     detail::io_request request_;
     std::string_view object_;
 };
@@ -272,6 +273,9 @@ inline void_operation futex_wait(const std::uint32_t& word, std::uint32_t expect
                                .extra = mask},
             "futex"};
 }
+
+/// Does the ring know futex_wait and futex_wake here, and are they not disabled? Looked up once.
+[[nodiscard]] bool has_futex_wait() noexcept;
 
 /// Wakes at most `count` waiters of `word`, in this or other processes; gives how many.
 inline int_operation futex_wake(const std::uint32_t& word, int count = 0x7fffffff,

@@ -28,6 +28,7 @@
 #include <runnel/task.hpp>
 #include <runnel/uncancellable.hpp>
 #include <runnel/unique_fd.hpp>
+#include <runnel/watch.hpp>
 #include <runnel/when_all.hpp>
 #include <runnel/with_timeout.hpp>
 #include <runnel/yield.hpp>

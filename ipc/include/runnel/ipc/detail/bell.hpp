@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include <runnel/ipc/coder.hpp>
+#include <runnel/unique_fd.hpp>
+
+namespace runnel::ipc::detail {
+
+/// Where those sleep who wait for a change of an object: two words in its memory. Whoever is about
+/// to sleep says so in `sleepers` and looks again; whoever changes something rings if it says so.
+/// All wake: a dead sleeper takes nothing with it.
+struct bell {
+    std::atomic<std::uint32_t> rung{0};  // counts; the futex
+    std::atomic<std::uint32_t> sleepers{0};
+};
+
+/// Where the kernel has no futex operation for rings (before Linux 6.7): a queue in the kernel of
+/// the write ends of pipes, whose read ends the sleepers watch. Everybody puts in at one end. The
+/// ringer takes all out of the other and lets them drop, which hangs up the pipes: so a ringer who
+/// dies, or has no room for descriptors, rings as well.
+class bell_register {
+public:
+    bell_register() noexcept = default;
+    /// For a new object: a register if one is needed here. Throws std::system_error.
+    static bell_register make();
+
+    [[nodiscard]] bool used() const noexcept { return bool(in_); }
+    void ring_all() const noexcept;
+    /// A descriptor that becomes readable (hung up) when somebody rings. Throws std::system_error.
+    [[nodiscard]] unique_fd enter() const;
+
+    void write(encoder& out) const;
+    static bell_register read(decoder& in);
+
+private:
+    unique_fd out_;
+    unique_fd in_;
+};
+
+void ring_sleepers(bell& one, const bell_register& registered) noexcept;
+
+/// Wakes who sleeps, if anybody does. To be called inside the section in which the change is made,
+/// and before it is made: one who dies in between has rung, and whoever was woken sees the section
+/// held until it is over (wait_hub::arm does not sleep while it is). A section taken from the dead
+/// rings without asking.
+inline void ring(bell& one, const bell_register& registered) noexcept {
+    if (one.sleepers.load(std::memory_order_seq_cst) != 0) [[unlikely]]
+        ring_sleepers(one, registered);
+}
+
+}  // namespace runnel::ipc::detail
