@@ -29,6 +29,7 @@
 #include <runnel/fork.hpp>
 #include <runnel/io.hpp>
 #include <runnel/race.hpp>
+#include <runnel/yield.hpp>
 
 // The mutex is a robust pthread mutex in shared memory, taken with trylock by the thread of a loop
 // for one of its tasks. A task never changes its thread, so the thread's ownership can last across
@@ -37,19 +38,18 @@
 // Nobody waits on the mutex itself: a mark wakes one waiter only, who may die as well. A waiter
 // waits for the release by the owner whom it has seen, and for that owner's death, whichever comes;
 // every release wakes all waiters. So what a waiter waits for always comes, and it looks again:
-//   waiter: seen = released; waiting = 1; trylock fails; owner's pidfd; owner still the same;
-//           wait until released != seen or the pidfd is readable
-//   owner:  unlock; ++released; if waiting was 1, wake all        (dead in between: the pidfd
-//   tells)
+//   owner:  take:   trylock; released becomes even, if it is odd
+//           unlock: ++released, which is odd now; if waiting was 1, wake all; unlock
+//   waiter: seen = released, and never sleeps while it is odd; waiting = 1; trylock fails; owner's
+//           pidfd; owner still the same, and released == seen; wait until released != seen or the
+//           pidfd is readable
+// So all who sleep have seen the same owner, before it began to release, and it wakes them as long
+// as they still watch it. Whoever comes while it is odd yields instead, a few instructions long; if
+// the process stops for good there, it can be killed, and trylock tells.
 //
 // Where the kernel has no futex operation for rings (before 6.7), a waiter leaves an eventfd of its
-// own in the register, a queue of descriptors in the kernel, and the owner takes out and rings all
-// before it unlocks, while it is still the owner whom these waiters watch:
-//   waiter: seen = released; leave the eventfd; waiting = 1; trylock fails; owner's pidfd;
-//           owner still the same, and released == seen; wait for the eventfd or the pidfd
-//   owner:  ++released; if waiting was 1, ring all; ++released; unlock
-// The first increment is for a waiter that the owner does not see in `waiting`; the second for one
-// who was rung for another owner than the one it is about to watch.
+// own in the register, a queue of descriptors in the kernel, before it says that it waits, and the
+// owner takes out and rings all.
 
 namespace runnel::ipc::detail {
 
@@ -205,6 +205,7 @@ mutex_state::taken mutex_state::try_take(std::uint64_t for_task) {
             return taken::no;
         default: throw_errno(error, "lock", object);
     }
+    if (shared_->released.load() % 2 != 0) shared_->released.fetch_add(1);
     shared_->task.store(for_task, std::memory_order_relaxed);
     return how;
 }
@@ -224,16 +225,14 @@ void mutex_state::unlock() noexcept {
         std::abort();
     }
     shared_->task.store(0, std::memory_order_relaxed);
-    if (shared_->registered != 0) {
-        shared_->released.fetch_add(1);
-        if (shared_->waiting.exchange(0) != 0) ring_registered();
-        shared_->released.fetch_add(1);
-        ::pthread_mutex_unlock(&shared_->lock);
-    } else {
-        ::pthread_mutex_unlock(&shared_->lock);
-        shared_->released.fetch_add(1);
-        if (shared_->waiting.exchange(0) != 0) wake_all(shared_->released);
+    shared_->released.fetch_add(1);
+    if (shared_->waiting.exchange(0) != 0) {
+        if (shared_->registered != 0)
+            ring_registered();
+        else
+            wake_all(shared_->released);
     }
+    ::pthread_mutex_unlock(&shared_->lock);
 }
 
 mutex_state::owner_watch mutex_state::watch_owner() const {
@@ -307,6 +306,12 @@ task<held_mutex> mutex_state::wait(std::shared_ptr<mutex_state> self, std::uint6
     mutex_segment& shared = *self->shared_;
     for (;;) {
         const std::uint32_t seen = shared.released.load();
+        if (seen % 2 != 0) {
+            held_mutex free = take(self, for_task);
+            if (free) co_return free;
+            co_await yield();
+            continue;
+        }
         unique_fd bell;
         if (shared.registered != 0) bell = self->register_bell();
         shared.waiting.store(1);

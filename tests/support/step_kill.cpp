@@ -92,11 +92,14 @@ public:
             begun->store(true);
             return scenario.bystander();
         });
-        const auto settled = [&] {
-            return begun->load() && (sleeps(pid_) || (may_end && ended(0ms)));
-        };
+        if (may_end) {
+            // If it does neither, it is one that does not sleep just now: let it.
+            eventually(20ms, [&] { return begun->load() && (sleeps(pid_) || ended(0ms)); });
+            return;
+        }
+        const auto asleep = [&] { return begun->load() && sleeps(pid_); };
         // Twice, since the way there may sleep as well.
-        if (!eventually(2s, settled) || (::usleep(300), !eventually(2s, settled)))
+        if (!eventually(2s, asleep) || (::usleep(300), !eventually(2s, asleep)))
             throw std::runtime_error("the bystander never waited");
     }
     ~bystander() {
