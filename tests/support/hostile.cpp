@@ -2,27 +2,23 @@
 #include "support/hostile.hpp"
 
 #include <algorithm>
-#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
-#include <optional>
 #include <ostream>
 #include <span>
 #include <system_error>
 
 #include <sched.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <runnel/error.hpp>
-#include <runnel/fork.hpp>
-#include <runnel/run.hpp>
 #include <runnel/with_timeout.hpp>
 
+#include "support/forked.hpp"
 #include "support/kill_storm.hpp"
 
 namespace runnel::test {
@@ -43,8 +39,7 @@ std::vector<std::span<unsigned char>> writable(const std::vector<int>& memories)
     return all;
 }
 
-[[noreturn]] void scribble(const std::vector<int>& memories, std::uint64_t seed,
-                           clock::time_point until) {
+void scribble(const std::vector<int>& memories, std::uint64_t seed, clock::time_point until) {
     const auto all = writable(memories);
     std::mt19937_64 random(seed);
     while (!all.empty() && clock::now() < until) {
@@ -71,7 +66,6 @@ std::vector<std::span<unsigned char>> writable(const std::vector<int>& memories)
         }
         ::sched_yield();
     }
-    ::_exit(0);
 }
 
 struct counters {
@@ -85,11 +79,9 @@ task<> use(const hostile_object& object, clock::time_point until, counters& coun
             const bool in_time = co_await with_timeout(object.operation(), 10ms);
             ++(in_time ? count.done : count.late);
         } catch (const std::system_error& e) {
-            if (e.code() == make_error_code(errc::protocol)) {
+            if (e.code() == make_error_code(errc::protocol))
                 ++count.refused;
-                continue;
-            }
-            if (count.otherwise++ == 0)
+            else if (count.otherwise++ == 0)
                 std::snprintf(count.first, sizeof count.first, "%s", e.what());
         } catch (const std::exception& e) {
             if (count.otherwise++ == 0)
@@ -102,16 +94,13 @@ task<> use(const hostile_object& object, clock::time_point until, counters& coun
 
 scribbler::scribbler(std::vector<int> memories, std::uint64_t seed,
                      std::chrono::milliseconds budget)
-    : child_(::fork()) {
-    if (child_ < 0) throw std::system_error(errno, std::generic_category(), "fork");
-    if (child_ != 0) return;
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    scribble(memories, seed, clock::now() + budget);
-}
+    : child_(forked([&] {
+          scribble(memories, seed, clock::now() + budget);
+          return 0;
+      })) {}
 scribbler::~scribbler() {
     ::kill(child_, SIGKILL);
-    while (::waitpid(child_, nullptr, 0) < 0 && errno == EINTR) {
-    }
+    reaped(child_);
 }
 
 std::string forger::forged(std::string_view right) {
@@ -139,20 +128,12 @@ std::string forger::forged(std::string_view right) {
 hostile_report scribbled(const std::function<hostile_object()>& make, std::uint64_t seed,
                          unsigned rounds, std::chrono::milliseconds each) {
     hostile_report report;
-    std::fflush(nullptr);
     for (unsigned round = 0; round < rounds; ++round) {
         const shared_memory_block memory(sizeof(counters));
         auto* count = memory.as<counters>();
         const hostile_object object = make();
         const auto until = clock::now() + each;
-        const ::pid_t victim = ::fork();
-        if (victim < 0) throw std::system_error(errno, std::generic_category(), "fork");
-        if (victim == 0) {
-            ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-            reset_after_fork();
-            run(use(object, until, *count));
-            ::_exit(0);
-        }
+        const ::pid_t victim = forked_task("victim", [&] { return use(object, until, *count); });
         const scribbler hostile(object.descriptors, seed + round, each + 2s);
         int status = 0;
         const auto patience = until + 5s;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "support/kill_storm.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <cstdio>
 #include <numeric>
 #include <ostream>
 #include <random>
@@ -11,12 +11,10 @@
 #include <utility>
 
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <runnel/fork.hpp>
-#include <runnel/run.hpp>
+#include "support/forked.hpp"
 
 namespace runnel::test {
 
@@ -84,7 +82,6 @@ kill_storm::kill_storm(const storm_options& options, work worker)
       workers_(options.workers, 0),
       begun_(clock::now()) {
     result_.kills.resize(options.workers);
-    std::fflush(nullptr);
     for (unsigned i = 0; i < options_.workers; ++i) start(i);
 }
 
@@ -92,39 +89,19 @@ kill_storm::~kill_storm() {
     for (const ::pid_t pid : workers_) {
         if (pid <= 0) continue;
         ::kill(pid, SIGKILL);
-        ::waitpid(pid, nullptr, 0);
+        reaped(pid);
     }
 }
 
 bool kill_storm::stopping() const noexcept { return stop_->load(std::memory_order_relaxed); }
 
 void kill_storm::start(unsigned slot) {
-    const ::pid_t parent = ::getpid();
-    const ::pid_t pid = ::fork();
-    if (pid < 0) throw std::system_error(errno, std::generic_category(), "fork");
-    if (pid != 0) {
-        workers_[slot] = pid;
-        return;
-    }
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (::getppid() != parent) ::_exit(0);
-    reset_after_fork();
-    int status = 0;
-    try {
-        run(work_(*this, slot));
-    } catch (const std::exception& e) {
-        std::fprintf(stderr, "worker %u: %s\n", slot, e.what());
-        status = 1;
-    }
-    ::_exit(status);
+    workers_[slot] = forked_task("worker", [&] { return work_(*this, slot); });
 }
 
 /// Reaps a worker.
 void kill_storm::end_of(unsigned slot, bool killed) {
-    int status = 0;
-    while (::waitpid(workers_[slot], &status, 0) < 0 && errno == EINTR) {
-    }
-    workers_[slot] = 0;
+    const int status = reaped(std::exchange(workers_[slot], 0));
     if (killed && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
         ++result_.kills[slot];
         ++result_.all;

@@ -3,32 +3,27 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <csignal>
 #include <cstdio>
-#include <cstring>
 #include <iomanip>
 #include <iostream>
 #include <optional>
 #include <random>
 #include <stdexcept>
-#include <thread>
 
 #include <poll.h>
 #include <sched.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <runnel/fork.hpp>
 #include <runnel/run.hpp>
-#include <runnel/sleep.hpp>
 #include <runnel/with_timeout.hpp>
 
 #include "support/environment.hpp"
 #include "support/fds.hpp"
+#include "support/forked.hpp"
 
 namespace runnel::test {
 namespace {
@@ -61,23 +56,6 @@ std::string ended_by(int status) {
     return "was hit by signal " + std::to_string(number);
 }
 
-/// Forks; in the child, runs a task on a loop of its own and ends. The child dies with its parent.
-template <class Prepare>
-::pid_t start(const char* role, Prepare prepare) {
-    const ::pid_t child = ::fork();
-    if (child != 0) return child;
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    reset_after_fork();
-    int status = 0;
-    try {
-        run(prepare());
-    } catch (const std::exception& e) {
-        std::fprintf(stderr, "%s: %s\n", role, e.what());
-        status = 1;
-    }
-    ::_exit(status);
-}
-
 bool eventually(std::chrono::milliseconds limit, const std::function<bool()>& condition) {
     for (const auto until = clock::now() + limit; clock::now() < until; ::usleep(200))
         if (condition()) return true;
@@ -88,7 +66,7 @@ bool eventually(std::chrono::milliseconds limit, const std::function<bool()>& co
 class bystander {
 public:
     bystander(step_scenario& scenario, std::atomic<bool>* begun, bool may_end) {
-        pid_ = start("bystander", [&]() {
+        pid_ = forked_task("bystander", [&]() {
             begun->store(true);
             return scenario.bystander();
         });
@@ -105,7 +83,7 @@ public:
     ~bystander() {
         if (ended_) return;
         ::kill(pid_, SIGKILL);
-        ::waitpid(pid_, nullptr, 0);
+        reaped(pid_);
     }
     bystander(const bystander&) = delete;
     bystander& operator=(const bystander&) = delete;
@@ -129,7 +107,7 @@ std::string one_kill(step_scenario& scenario, std::uint64_t wanted, const step_o
                      std::atomic<bool>* begun, cell_result& result) {
     std::optional<bystander> witness;
     {
-        const ::pid_t pid = start("victim", [&] {
+        const ::pid_t pid = forked_task("victim", [&] {
             let_parent_step();
             return scenario.victim();
         });
@@ -165,9 +143,8 @@ std::string one_kill(step_scenario& scenario, std::uint64_t wanted, const step_o
     return *outcome;
 }
 
-[[noreturn]] void cell(const std::function<std::unique_ptr<step_scenario>()>& make,
-                       std::uint64_t wanted, const step_options& options, cell_result& result) {
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+void cell(const std::function<std::unique_ptr<step_scenario>()>& make, std::uint64_t wanted,
+          const step_options& options, cell_result& result) {
     auto* begun = shared_array<std::atomic<bool>>(1);
     try {
         const std::size_t before = open_descriptors();
@@ -182,7 +159,6 @@ std::string one_kill(step_scenario& scenario, std::uint64_t wanted, const step_o
     } catch (const std::exception& e) {
         result.say(e.what());
     }
-    ::_exit(0);
 }
 
 /// Runs cells, as many at a time as there are CPUs, each on a CPU of its own: stepping goes to and
@@ -232,9 +208,7 @@ private:
         one& c = running_[i];
         c.wanted = wanted;
         c.until = clock::now() + 2 * options_.limit + 20s;
-        c.pid = ::fork();
-        if (c.pid < 0) throw std::runtime_error("fork");
-        if (c.pid == 0) {
+        c.pid = forked([&] {
             ::cpu_set_t own;
             CPU_ZERO(&own);
             CPU_SET(static_cast<std::size_t>(c.cpu), &own);
@@ -242,7 +216,8 @@ private:
             for (const one& other : running_)
                 if (other.pidfd >= 0) ::close(other.pidfd);
             cell(make_, wanted, options_, results_[i]);
-        }
+            return 0;
+        });
         c.pidfd = static_cast<int>(::syscall(SYS_pidfd_open, c.pid, 0));
     }
     void finish_one() {
@@ -255,9 +230,7 @@ private:
             const bool late = clock::now() > c.until;
             if (all[i].revents == 0 && !late) continue;
             if (late) ::kill(c.pid, SIGKILL);
-            int status = 0;
-            while (::waitpid(c.pid, &status, 0) < 0 && errno == EINTR) {
-            }
+            const int status = reaped(c.pid);
             ::close(c.pidfd);
             c.pid = c.pidfd = -1;
             cell_result& result = results_[i];
@@ -278,22 +251,23 @@ private:
 };
 
 /// Which instructions to kill after: all, or one out of each of so many parts.
-std::vector<std::uint64_t> chosen(std::uint64_t instructions, std::uint64_t sample,
+std::vector<std::uint64_t> choose(std::uint64_t instructions, std::uint64_t sample,
                                   std::uint64_t seed) {
-    std::vector<std::uint64_t> all;
-    if (sample == 0 || sample > instructions) {
-        for (std::uint64_t k = 0; k <= instructions; ++k) all.push_back(k);
-        return all;
-    }
+    std::vector<std::uint64_t> chosen;
     std::mt19937_64 random(seed);
-    for (std::uint64_t i = 0; i < sample; ++i) {
-        const std::uint64_t from = instructions * i / sample;
-        const std::uint64_t to = std::max(instructions * (i + 1) / sample, from + 1);
-        all.push_back(from + random() % (to - from));
+    if (sample == 0 || sample > instructions) {
+        for (std::uint64_t k = 0; k <= instructions; ++k) chosen.push_back(k);
+        if (sample == 0) return chosen;
+    } else {
+        for (std::uint64_t i = 0; i < sample; ++i) {
+            const std::uint64_t from = instructions * i / sample;
+            const std::uint64_t to = std::max(instructions * (i + 1) / sample, from + 1);
+            chosen.push_back(from + random() % (to - from));
+        }
     }
     // If time is short, what is left out should lie everywhere.
-    std::shuffle(all.begin(), all.end(), random);
-    return all;
+    std::shuffle(chosen.begin(), chosen.end(), random);
+    return chosen;
 }
 
 }  // namespace
@@ -334,7 +308,7 @@ step_report step_kill(std::string operation,
     running.start(~std::uint64_t{0});
     running.finish();
     std::size_t left_out = 0;
-    for (const std::uint64_t k : chosen(report.instructions, sample, report.seed)) {
+    for (const std::uint64_t k : choose(report.instructions, sample, report.seed)) {
         if (sample != 0 && clock::now() - begun > options.budget)
             ++left_out;
         else

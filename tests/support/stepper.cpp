@@ -8,7 +8,6 @@
 #include <fstream>
 #include <string>
 
-#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/time.h>
 #include <sys/user.h>
@@ -54,7 +53,6 @@ void begin_step_window() { ::kill(::getpid(), SIGSTOP); }
 void end_step_window() { ::kill(::getpid(), SIGSTOP); }
 
 void let_parent_step() {
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) ::_exit(98);
 }
 

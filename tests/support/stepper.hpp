@@ -13,7 +13,7 @@ namespace runnel::test {
 void begin_step_window();
 void end_step_window();
 
-/// Has the parent trace this process, and kills it when the parent dies. In a fresh fork.
+/// Has the parent trace this process. In a fresh fork.
 void let_parent_step();
 
 /// Whether a process sleeps in the kernel; false if it runs, is stopped or is gone.

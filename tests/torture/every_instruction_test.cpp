@@ -8,6 +8,7 @@
 
 #include <sys/mman.h>
 
+#include <runnel/ipc/detail/object_memory.hpp>
 #include <runnel/ipc/mutex.hpp>
 #include <runnel/ipc/pipe.hpp>
 #include <runnel/runnel.hpp>
@@ -181,6 +182,43 @@ public:
     }
 };
 
+/// Two numbers that differ only inside the section.
+class short_section : public step_scenario {
+public:
+    task<> victim() override {
+        ipc::detail::robust_lock(memory_.lock(0)).lock();
+        ipc::detail::robust_lock(memory_.lock(0)).unlock();  // the first time, symbols are bound
+        begin_step_window();
+        change();
+        end_step_window();
+        co_return;
+    }
+    task<std::string> survivor(step_point at) override {
+        ipc::detail::robust_lock lock = memory_.lock(0);
+        const auto got = lock.lock();
+        expect(got != ipc::detail::robust_lock::got::no, "the lock of a dead process is held");
+        const bool told = got == ipc::detail::robust_lock::got::from_the_dead;
+        expect(told || two_[0] == two_[1], "a change is half done, and nobody said so");
+        expect(!told || !at.completed, "the death of one who had unlocked is told");
+        const std::uint64_t changed = two_[1];
+        lock.unlock();
+        expect(lock.try_lock() == ipc::detail::robust_lock::got::yes, "told twice");
+        lock.unlock();
+        co_return told ? "died inside" : changed != 0 ? "changed" : "not changed";
+    }
+
+private:
+    void change() {
+        ipc::detail::robust_lock lock = memory_.lock(0);
+        const ipc::detail::robust_section section(lock);
+        two_[0] = two_[0] + 1;
+        two_[1] = two_[1] + 1;
+    }
+    ipc::detail::object_memory memory_{ipc::detail::object_type{"test", 1}};
+    volatile std::uint64_t* two_ = reinterpret_cast<volatile std::uint64_t*>(
+        memory_.page(0) + ipc::detail::object_memory::header_size);
+};
+
 /// What the harness is there for: a lock that does not outlive its owner.
 class spinning_lock : public step_scenario {
 public:
@@ -209,29 +247,40 @@ private:
 
 }  // namespace
 
-TEST_CASE("a process killed after any instruction of send leaves a whole message or none") {
+TEST_CASE("a process killed after any instruction of send leaves a whole message or none",
+          "[every_instruction]") {
     CHECK(step_kill<pipe_send<20>>("pipe send").violations == 0);
     CHECK(step_kill<pipe_send<200'000>>("pipe send, large").violations == 0);
 }
 
-TEST_CASE("a process killed after any instruction of recv takes a whole message or none") {
+TEST_CASE("a process killed after any instruction of recv takes a whole message or none",
+          "[every_instruction]") {
     CHECK(step_kill<pipe_recv<false>>("pipe recv").violations == 0);
     CHECK(step_kill<pipe_recv<true>>("pipe recv, waiting").violations == 0);
 }
 
-TEST_CASE("a process killed after any instruction of lock or unlock leaves a usable mutex") {
+TEST_CASE("a process killed after any instruction of lock or unlock leaves a usable mutex",
+          "[every_instruction]") {
     CHECK(step_kill<mutex_lock<true>>("mutex lock").violations == 0);
     CHECK(step_kill<mutex_lock_held<true>>("mutex lock, waiting").violations == 0);
     CHECK(step_kill<mutex_unlock<true, false>>("mutex unlock").violations == 0);
     CHECK(step_kill<mutex_unlock<true, true>>("mutex unlock, with a waiter").violations == 0);
 }
 
-TEST_CASE("stepping finds a lock that does not outlive its owner") {
+TEST_CASE("a process killed after any instruction of a short section marks its lock",
+          "[every_instruction]") {
+    step_options options;
+    options.sample = 2000;
+    CHECK(step_kill<short_section>("robust lock, section", options).violations == 0);
+}
+
+TEST_CASE("stepping finds a lock that does not outlive its owner", "[every_instruction]") {
     const step_report report = step_kill<spinning_lock>("a lock that does not outlive its owner");
     CHECK((sanitized || (report.violations != 0 && report.violations != report.kills)));
 }
 
-TEST_CASE("an unlock that is held up after any instruction loses no wake-up") {
+TEST_CASE("an unlock that is held up after any instruction loses no wake-up",
+          "[every_instruction]") {
     step_options held_up;
     held_up.hold_up = true;
     CHECK(step_kill<mutex_unlock<true, true>>("mutex unlock, held up", held_up).violations == 0);
@@ -239,7 +288,7 @@ TEST_CASE("an unlock that is held up after any instruction loses no wake-up") {
               .violations == 0);
 }
 
-TEST_CASE("the same without futexes in the kernel's ring") {
+TEST_CASE("the same without futexes in the kernel's ring", "[every_instruction]") {
     CHECK(step_kill<mutex_lock<false>>("mutex lock, no futex").violations == 0);
     CHECK(step_kill<mutex_lock_held<false>>("mutex lock, waiting, no futex").violations == 0);
     CHECK(

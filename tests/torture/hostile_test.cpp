@@ -3,20 +3,22 @@
 #include <csignal>
 #include <functional>
 #include <iostream>
+#include <memory>
+#include <optional>
+#include <random>
 #include <string>
 #include <vector>
 
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <runnel/ipc/mutex.hpp>
+#include <runnel/ipc/detail/object_memory.hpp>
 #include <runnel/ipc/pipe.hpp>
 #include <runnel/runnel.hpp>
 
 #include "ipc/message_tools.hpp"
 #include "support/catch.hpp"
 #include "support/environment.hpp"
+#include "support/forked.hpp"
 #include "support/hostile.hpp"
 #include "support/leaks.hpp"
 
@@ -61,21 +63,20 @@ task<> receive_all(ipc::connection<T>& from, tally& into) {
 template <class T>
 ::pid_t flood(std::vector<ipc::duplex_pipe<T>>& pipes, const std::string& right,
               std::uint64_t seed) {
-    const ::pid_t child = ::fork();
-    if (child != 0) return child;
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    forger make(seed);
-    std::mt19937_64 random(seed);
-    for (auto& each : pipes) {
-        for (std::uint64_t n = random() % 4; n > 0; --n)
-            raw_message::post_bytes(each.first.native_handle(), right);
-        for (int i = 0; i < 20; ++i) {
-            std::vector<int> numbers(random() % 8 == 0 ? 1 + random() % 3 : 0, 2);
-            if (!raw_message::post_bytes(each.first.native_handle(), make.forged(right), numbers))
-                break;
+    return forked([&] {
+        forger make(seed);
+        std::mt19937_64 random(seed);
+        for (auto& each : pipes) {
+            for (std::uint64_t n = random() % 4; n > 0; --n)
+                raw_message::post_bytes(each.first.native_handle(), right);
+            for (int i = 0; i < 20; ++i) {
+                const std::vector<int> numbers(random() % 8 == 0 ? 1 + random() % 3 : 0, 2);
+                const std::string bytes = make.forged(right);
+                if (!raw_message::post_bytes(each.first.native_handle(), bytes, numbers)) break;
+            }
         }
-    }
-    ::_exit(0);
+        return 0;
+    });
 }
 
 template <class T>
@@ -106,7 +107,7 @@ void survives_forgery(const std::string& right, std::uint64_t seed) {
         in_time = done;
     });
     ::kill(child, SIGKILL);
-    ::waitpid(child, nullptr, 0);
+    reaped(child);
     std::cout << "forged messages: " << total.values << " values, " << total.errors << " errors\n";
     CHECK(in_time);
     CHECK(honest_ones == 100);
@@ -126,18 +127,29 @@ TEST_CASE("a pipe whose peer sends forged messages gives values or an error, and
     survives_forgery<int>(bytes_of(message_of(7)), seed + 2);
 }
 
-TEST_CASE("zz a mutex whose memory is scribbled over", "[.]") {
+TEST_CASE("a lock whose memory is scribbled over, and its header, harm nobody") {
+    using namespace ipc::detail;
     const support::no_leaks leaks;
+    constexpr object_type what{"test", 0x74657374, 7, 1, 100'000};
     const hostile_report report = scribbled(
-        [] {
-            const auto mutex = std::make_shared<ipc::mutex>();
-            return hostile_object{descriptors_of(*mutex), [mutex]() -> task<> {
-                                      auto held = co_await mutex->lock();
-                                      held.unlock();
+        [&] {
+            const auto object = std::make_shared<object_memory>(what);
+            object->publish();
+            return hostile_object{{object->fd()}, [object, &what]() -> task<> {
+                                      robust_lock lock = object->lock(0);
+                                      while (lock.lock() == robust_lock::got::no) {
+                                          static_cast<void>(lock.forged());
+                                          co_await yield();
+                                      }
+                                      lock.unlock();
+                                      unique_fd again(::dup(object->fd()));
+                                      const object_memory same(std::move(again), what);
                                   }};
         },
-        announced_seed("scribbled mutex"));
-    std::cout << "mutex: " << report << '\n';
+        announced_seed("scribbled lock"));
+    std::cout << "lock: " << report << '\n';
     CHECK(report.crashed == 0);
     CHECK(report.stuck == 0);
+    CHECK(report.otherwise == 0);
+    CHECK(report.refused > 0);
 }
