@@ -9,6 +9,7 @@
 #include <iostream>
 #include <optional>
 #include <random>
+#include <span>
 #include <stdexcept>
 
 #include <poll.h>
@@ -36,6 +37,7 @@ struct cell_result {
     std::uint64_t steps = 0;
     bool completed = false;
     bool good = false;
+    bool strayed = false;
     char text[400] = {};  // the outcome or the complaint
 
     void say(const std::string& what) { std::snprintf(text, sizeof text, "%s", what.c_str()); }
@@ -103,8 +105,17 @@ private:
     bool ended_ = false;
 };
 
-std::string one_kill(step_scenario& scenario, std::uint64_t wanted, const step_options& options,
+/// What is the same for all kills of an operation.
+struct plan {
+    const std::function<std::unique_ptr<step_scenario>()>& make;
+    const step_options& options;
+    std::span<std::uint64_t> trace;  // shared memory
+    std::uint64_t traced = 0;        // how much of it is known
+};
+
+std::string one_kill(step_scenario& scenario, std::uint64_t wanted, const plan& of,
                      std::atomic<bool>* begun, cell_result& result) {
+    const step_options& options = of.options;
     std::optional<bystander> witness;
     {
         const ::pid_t pid = forked_task("victim", [&] {
@@ -116,8 +127,12 @@ std::string one_kill(step_scenario& scenario, std::uint64_t wanted, const step_o
             throw std::runtime_error("the victim " + ended_by(victim.status()) +
                                      " before its window");
         if (scenario.has_bystander() && !options.hold_up) witness.emplace(scenario, begun, false);
-        const auto state = victim.step(wanted, [&] { return scenario.nudge(); });
-        result.steps = victim.steps();
+        const auto nudge = [&] { return scenario.nudge(); };
+        if (of.traced == 0) victim.record(of.trace);
+        const auto state = of.traced == 0 ? victim.step(wanted, nudge)
+                                          : victim.jump(of.trace.first(of.traced), wanted, nudge);
+        result.strayed = victim.strayed();
+        result.steps = result.strayed ? wanted : victim.steps();
         result.completed = state == stepper::state::over;
         if (state == stepper::state::ended)
             throw std::runtime_error("the victim " + ended_by(victim.status()) + " in its window");
@@ -143,15 +158,14 @@ std::string one_kill(step_scenario& scenario, std::uint64_t wanted, const step_o
     return *outcome;
 }
 
-void cell(const std::function<std::unique_ptr<step_scenario>()>& make, std::uint64_t wanted,
-          const step_options& options, cell_result& result) {
+void cell(const plan& of, std::uint64_t wanted, cell_result& result) {
     auto* begun = shared_array<std::atomic<bool>>(1);
     try {
         const std::size_t before = open_descriptors();
         std::string outcome;
         {
-            const std::unique_ptr<step_scenario> scenario = make();
-            outcome = one_kill(*scenario, wanted, options, begun, result);
+            const std::unique_ptr<step_scenario> scenario = of.make();
+            outcome = one_kill(*scenario, wanted, of, begun, result);
         }
         if (open_descriptors() != before) throw std::runtime_error("descriptors are left");
         result.say(outcome);
@@ -166,9 +180,7 @@ void cell(const std::function<std::unique_ptr<step_scenario>()>& make, std::uint
 class cells {
 public:
     using done = std::function<void(std::uint64_t wanted, const cell_result&)>;
-    cells(const std::function<std::unique_ptr<step_scenario>()>& make, const step_options& options,
-          done then)
-        : make_(make), options_(options), then_(std::move(then)) {
+    cells(const plan& of, done then) : plan_(of), then_(std::move(then)) {
         ::cpu_set_t allowed;
         CPU_ZERO(&allowed);
         ::sched_getaffinity(0, sizeof allowed, &allowed);
@@ -207,7 +219,7 @@ private:
         new (&results_[i]) cell_result;
         one& c = running_[i];
         c.wanted = wanted;
-        c.until = clock::now() + 2 * options_.limit + 20s;
+        c.until = clock::now() + 2 * plan_.options.limit + 20s;
         c.pid = forked([&] {
             ::cpu_set_t own;
             CPU_ZERO(&own);
@@ -215,7 +227,7 @@ private:
             ::sched_setaffinity(0, sizeof own, &own);
             for (const one& other : running_)
                 if (other.pidfd >= 0) ::close(other.pidfd);
-            cell(make_, wanted, options_, results_[i]);
+            cell(plan_, wanted, results_[i]);
             return 0;
         });
         c.pidfd = static_cast<int>(::syscall(SYS_pidfd_open, c.pid, 0));
@@ -243,8 +255,7 @@ private:
         }
     }
 
-    const std::function<std::unique_ptr<step_scenario>()>& make_;
-    const step_options& options_;
+    const plan& plan_;
     done then_;
     std::vector<one> running_;
     cell_result* results_ = nullptr;
@@ -290,13 +301,15 @@ step_report step_kill(std::string operation,
     std::fflush(nullptr);
 
     std::vector<std::pair<std::uint64_t, std::string>> outcomes;
-    bool reached_end = false;
-    cells running(make, options, [&](std::uint64_t wanted, const cell_result& result) {
+    constexpr std::size_t longest = std::size_t{1} << 20;
+    auto* trace = shared_array<std::uint64_t>(longest);
+    plan of{make, options, std::span(trace, longest)};
+    cells running(of, [&](std::uint64_t wanted, const cell_result& result) {
         ++report.kills;
-        reached_end |= result.completed;
+        report.strayed += result.strayed ? 1 : 0;
         if (wanted == ~std::uint64_t{0}) report.instructions = result.steps;
         if (result.good) {
-            outcomes.emplace_back(result.steps, result.text);
+            if (!result.strayed) outcomes.emplace_back(result.steps, result.text);
             return;
         }
         ++report.violations;
@@ -307,6 +320,7 @@ step_report step_kill(std::string operation,
     });
     running.start(~std::uint64_t{0});
     running.finish();
+    of.traced = std::min<std::uint64_t>(report.instructions, longest);
     std::size_t left_out = 0;
     for (const std::uint64_t k : choose(report.instructions, sample, report.seed)) {
         if (sample != 0 && clock::now() - begun > options.budget)
@@ -315,6 +329,7 @@ step_report step_kill(std::string operation,
             running.start(k);
     }
     running.finish();
+    ::munmap(trace, longest * sizeof *trace);
 
     std::stable_sort(outcomes.begin(), outcomes.end(),
                      [](const auto& a, const auto& b) { return a.first < b.first; });
@@ -343,8 +358,8 @@ step_report step_kill(std::string operation,
 std::ostream& operator<<(std::ostream& out, const step_report& report) {
     out << std::left << std::setw(36) << report.operation << std::right << std::setw(7)
         << report.instructions << " instructions " << std::setw(6) << report.kills << " kills "
-        << std::setw(3) << report.violations << " violations  (" << report.took.count()
-        << " ms, RUNNEL_SEED=" << report.seed << ")\n";
+        << std::setw(3) << report.violations << " violations  (" << report.took.count() << " ms, "
+        << report.strayed << " strayed, RUNNEL_SEED=" << report.seed << ")\n";
     for (const auto& s : report.outcomes)
         out << "    " << s.first << ".." << s.last << ": " << s.outcome << '\n';
     for (const std::string& c : report.complaints) out << "    VIOLATION " << c << '\n';

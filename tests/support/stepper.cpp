@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <string>
+#include <unordered_map>
 
 #include <sys/ptrace.h>
 #include <sys/time.h>
@@ -101,31 +102,91 @@ bool stepper::go_on(unsigned ticks) {
     return wait(ticks) && !gone_ && WSTOPSIG(status_) == SIGSTOP;
 }
 
+/// Lets the child run, for one instruction or until it stops, and helps it on where it waits.
+/// `stepped`: it has stopped at a trap.
+stepper::state stepper::resume(bool one_step, const std::function<bool()>& nudge) {
+    if (::ptrace(one_step ? PTRACE_SINGLESTEP : PTRACE_CONT, child_, nullptr, nullptr) != 0)
+        return state::ended;
+    bool nudged = false;
+    for (unsigned waited = 0; !wait(2);) {
+        if (++waited > ticks_for_a_nudge) return state::waits;
+        if (nudged || !sleeps(child_) || wait(1)) continue;
+        if (!sleeps(child_)) continue;
+        if (!nudge()) return state::waits;
+        nudged = true;
+    }
+    if (gone_) return state::ended;
+    if (WSTOPSIG(status_) == SIGSTOP) return state::over;
+    return WSTOPSIG(status_) == SIGTRAP ? state::stepped : state::ended;
+}
+
 stepper::state stepper::step(std::uint64_t wanted, const std::function<bool()>& nudge) {
 #if defined(__x86_64__)
     std::uint64_t at = instruction_pointer(child_);
+    if (!recorded_.empty()) recorded_[0] = at;
 #endif
-    while (steps_ != wanted) {
-        if (::ptrace(PTRACE_SINGLESTEP, child_, nullptr, nullptr) != 0) return state::ended;
-        bool nudged = false;
-        for (unsigned waited = 0; !wait(2);) {
-            if (++waited > ticks_for_a_nudge) return state::waits;
-            if (nudged || !sleeps(child_) || wait(1)) continue;
-            if (!sleeps(child_)) continue;
-            if (!nudge()) return state::waits;
-            nudged = true;
-        }
-        if (gone_) return state::ended;
-        if (WSTOPSIG(status_) == SIGSTOP) return state::over;
-        if (WSTOPSIG(status_) != SIGTRAP) return state::ended;
+    while (steps_ < wanted) {
+        const state now = resume(true, nudge);
+        if (now != state::stepped) return now;
         ++steps_;
 #if defined(__x86_64__)
-        const std::uint64_t now = instruction_pointer(child_);
-        if (now == at && steps_ != wanted && !finish_repeated(at)) return state::ended;
-        at = now;
+        const std::uint64_t after = instruction_pointer(child_);
+        if (steps_ < recorded_.size()) recorded_[steps_] = after;
+        if (after == at && steps_ != wanted && !finish_repeated(at)) return state::ended;
+        at = after;
 #endif
     }
     return state::stepped;
+}
+
+stepper::state stepper::jump([[maybe_unused]] std::span<const std::uint64_t> way,
+                             std::uint64_t wanted, const std::function<bool()>& nudge) {
+#if defined(__x86_64__)
+    constexpr std::uint64_t furthest = 400;  // to step behind the breakpoint
+    constexpr std::uint64_t pass = 6;        // what passing it costs, in steps
+    if (wanted >= way.size()) return step(wanted, nudge);
+    std::unordered_map<std::uint64_t, std::uint64_t> times;
+    std::uint64_t best = 0, passes = 0, cost = wanted;
+    for (std::uint64_t i = 0; i <= wanted; ++i) {
+        std::uint64_t& seen = times[way[i]];
+        // An instruction that repeats itself is several steps, and one breakpoint.
+        const bool repeats = i + 1 < way.size() && way[i + 1] == way[i];
+        seen = repeats || seen == ~std::uint64_t{0} ? ~std::uint64_t{0} : seen + 1;
+        if (seen == ~std::uint64_t{0} || wanted - i > furthest) continue;
+        if (pass * seen + (wanted - i) >= cost) continue;
+        cost = pass * seen + (wanted - i);
+        best = i;
+        passes = seen;
+    }
+    strayed_ = true;
+    const auto arrive = [&] {
+        const state now = step(wanted, nudge);
+        strayed_ = now != state::stepped || instruction_pointer(child_) != way[wanted];
+        return now;
+    };
+    if (passes == 0) return arrive();
+    const std::uint64_t at = way[best];
+    const auto code = static_cast<std::uint64_t>(::ptrace(PTRACE_PEEKTEXT, child_, at, nullptr));
+    const std::uint64_t trap = (code & ~std::uint64_t{0xff}) | 0xcc;
+    for (std::uint64_t i = 0; i < passes; ++i) {
+        if (!set_code(at, trap)) return state::ended;
+        state now = resume(false, nudge);
+        if (now != state::stepped) return now;
+        if (!set_code(at, code)) return state::ended;
+        ::ptrace(PTRACE_POKEUSER, child_, offsetof(::user, regs.rip), at);
+        if (i + 1 == passes) break;
+        now = resume(true, nudge);
+        if (now != state::stepped) return now;
+    }
+    steps_ = best;
+    return arrive();
+#else
+    return step(wanted, nudge);
+#endif
+}
+
+bool stepper::set_code(std::uint64_t at, std::uint64_t code) {
+    return ::ptrace(PTRACE_POKETEXT, child_, at, code) == 0;
 }
 
 /// Each iteration of `rep movsb` is a step of its own, and a large copy has many. If that is what

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 
 #include <sys/types.h>
 
@@ -40,21 +41,35 @@ public:
     /// string instruction together with those that follow. What waits is helped on by `nudge`,
     /// unless that returns false.
     state step(std::uint64_t wanted, const std::function<bool()>& nudge);
+    /// Notes where the child is after each instruction, to be there again with less effort: each
+    /// child of this process has its code at the same addresses.
+    using trace = std::span<std::uint64_t>;
+    void record(trace into) noexcept { recorded_ = into; }
+    /// The same as step, with a breakpoint near the end of the way. Where a child takes another way
+    /// than the one that was recorded, the count of instructions is not exact.
+    state jump(std::span<const std::uint64_t> way, std::uint64_t wanted,
+               const std::function<bool()>& nudge);
     /// Runs the child, not stepped, to the end of its window.
     bool go_on(unsigned ticks);
     /// Kills the child and waits for its end; idempotent.
     void kill();
 
+    /// After jump: the child is not where the recorded one was.
+    [[nodiscard]] bool strayed() const noexcept { return strayed_; }
     [[nodiscard]] std::uint64_t steps() const noexcept { return steps_; }
     [[nodiscard]] int status() const noexcept { return status_; }
 
 private:
     bool wait(unsigned ticks);
+    state resume(bool one_step, const std::function<bool()>& nudge);
     bool finish_repeated(std::uint64_t at);
+    bool set_code(std::uint64_t at, std::uint64_t code);
     ::pid_t child_;
     int status_ = 0;
     bool gone_ = false;
+    bool strayed_ = false;
     std::uint64_t steps_ = 0;
+    trace recorded_;
 };
 
 }  // namespace runnel::test

@@ -27,6 +27,12 @@ void expect(bool right, const char* otherwise) {
     if (!right) throw std::runtime_error(otherwise);
 }
 
+/// Has the loop learn that spinning is of no use just now, so that there is less of it to step
+/// through.
+task<> calm_down() {
+    for (int i = 0; i < 10; ++i) co_await sleep_for(300us);
+}
+
 /// One message, of a body of `Size` bytes: it is there whole, or not at all, and then the end.
 template <std::size_t Size>
 class pipe_send : public step_scenario {
@@ -64,6 +70,7 @@ public:
     }
     task<> victim() override {
         ends_.sender.close();
+        if (Waits) co_await calm_down();
         begin_step_window();
         auto got = co_await ends_.receiver.recv();
         end_step_window();
@@ -139,6 +146,7 @@ class mutex_lock_held : public with_mutex<Futex> {
 public:
     task<> victim() override {
         auto mine = arrived(this->mutex_);
+        co_await calm_down();
         begin_step_window();
         auto held = co_await mine.lock();
         end_step_window();
