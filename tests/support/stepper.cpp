@@ -18,8 +18,8 @@
 namespace runnel::test {
 namespace {
 
-constexpr unsigned long tick_us = 10'000;
-constexpr unsigned ticks_for_a_nudge = 500;
+constexpr unsigned long tick_us = 2'000;
+constexpr unsigned ticks_for_a_nudge = 2'500;
 
 /// Interrupts waitpid at each tick, which spares a second system call per step.
 void tick(bool on) {

@@ -35,7 +35,7 @@ public:
     stepper(const stepper&) = delete;
     stepper& operator=(const stepper&) = delete;
 
-    /// Runs the child up to the beginning of its window, with `ticks` of 10 ms of patience.
+    /// Runs the child up to the beginning of its window, with `ticks` of 2 ms of patience.
     bool reach_window(unsigned ticks);
     /// Executes `wanted` instructions. A system call is one; so is an iteration of a repeated
     /// string instruction together with those that follow. What waits is helped on by `nudge`,
