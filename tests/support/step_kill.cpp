@@ -304,9 +304,10 @@ step_report step_kill(std::string operation,
     constexpr std::size_t longest = std::size_t{1} << 20;
     auto* trace = shared_array<std::uint64_t>(longest);
     plan of{make, options, std::span(trace, longest)};
+    std::vector<std::uint64_t> again;
     cells running(of, [&](std::uint64_t wanted, const cell_result& result) {
         ++report.kills;
-        report.strayed += result.strayed ? 1 : 0;
+        if (result.strayed) again.push_back(wanted);
         if (wanted == ~std::uint64_t{0}) report.instructions = result.steps;
         if (result.good) {
             if (!result.strayed) outcomes.emplace_back(result.text, result.steps);
@@ -329,11 +330,17 @@ step_report step_kill(std::string operation,
             running.start(k);
     }
     running.finish();
+    // Where the way was another one: without a map of it, step by step.
+    of.trace = {};
+    of.traced = 0;
+    report.strayed = again.size();
+    for (const std::uint64_t k : std::exchange(again, {})) running.start(k);
+    running.finish();
     ::munmap(trace, longest * sizeof *trace);
 
     // The same way is a few instructions longer or shorter from time to time (reading a clock is).
     constexpr std::uint64_t slack = 100;
-    std::stable_sort(outcomes.begin(), outcomes.end());
+    std::sort(outcomes.begin(), outcomes.end());
     for (const auto& [outcome, k] : outcomes) {
         if (report.outcomes.empty() || report.outcomes.back().outcome != outcome)
             report.outcomes.push_back({outcome, k, k});
@@ -359,7 +366,7 @@ std::ostream& operator<<(std::ostream& out, const step_report& report) {
     out << std::left << std::setw(36) << report.operation << std::right << std::setw(7)
         << report.instructions << " instructions " << std::setw(6) << report.kills << " kills "
         << std::setw(3) << report.violations << " violations  (" << report.took.count() << " ms, "
-        << report.strayed << " strayed, RUNNEL_SEED=" << report.seed << ")\n";
+        << report.strayed << " done again, RUNNEL_SEED=" << report.seed << ")\n";
     for (const auto& s : report.outcomes)
         out << "    " << s.first << ".." << s.last << ": " << s.outcome << '\n';
     for (const std::string& c : report.complaints) out << "    VIOLATION " << c << '\n';

@@ -72,7 +72,7 @@ struct step_report {
     std::uint64_t instructions = 0;  ///< of the window, as counted without a kill
     std::uint64_t kills = 0;
     std::uint64_t violations = 0;
-    std::uint64_t strayed = 0;            ///< killed, but not exactly at k: another way was taken
+    std::uint64_t strayed = 0;            ///< kills on another way than the first, done again
     std::vector<span> outcomes;           ///< in the order of instructions
     std::vector<std::string> complaints;  ///< of the first violations
     std::chrono::milliseconds took{};
