@@ -310,7 +310,9 @@ step_report step_kill(std::string operation,
         if (result.strayed) again.push_back(wanted);
         if (wanted == ~std::uint64_t{0}) report.instructions = result.steps;
         if (result.good) {
-            if (!result.strayed) outcomes.emplace_back(result.text, result.steps);
+            // Counts compare only where the way was the same.
+            const bool same_way = of.traced != 0 || wanted == ~std::uint64_t{0};
+            if (!result.strayed && same_way) outcomes.emplace_back(result.text, result.steps);
             return;
         }
         ++report.violations;

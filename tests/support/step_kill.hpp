@@ -16,8 +16,9 @@
 #include "support/stepper.hpp"
 
 // A process is single-stepped through one operation and killed after instruction k, for every k;
-// those who are left go on. Or it is held up there, while others run. RUNNEL_STEP_ALL=1 takes every k, otherwise it is a random sample of
-// RUNNEL_STEP_SAMPLE of them, spread over the operation; RUNNEL_SEED repeats it.
+// those who are left go on. Or it is held up there, while others run. RUNNEL_STEP_ALL=1 takes every
+// k; otherwise it is a random sample of RUNNEL_STEP_SAMPLE of them, spread over the operation, and
+// RUNNEL_SEED repeats it.
 
 namespace runnel::test {
 

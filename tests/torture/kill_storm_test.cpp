@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Processes that use one object are killed at random moments and started again. RUNNEL_SEED repeats
-// the moments; RUNNEL_KILLS says how many (500 if it is not set), and the time grows with it.
+// the moments; RUNNEL_KILLS says how many (500 if it is not set), and they have more time
+// then.
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -29,7 +30,7 @@ storm_options storm_of(const char* what, unsigned workers) {
     options.workers = workers;
     options.seed = announced_seed(what);
     options.kills = number_from_env("RUNNEL_KILLS", sanitized ? 100 : 500);
-    options.budget = std::max(8000ms, std::chrono::milliseconds(options.kills * 8));
+    options.budget = std::max(8000ms, std::chrono::milliseconds(options.kills * 15));
     return options;
 }
 
