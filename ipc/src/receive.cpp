@@ -32,9 +32,18 @@ bool is_end(int fd) noexcept {
     return ::poll(&one, 1, 0) == 1;
 }
 
+namespace {
+
+io::count_operation first_call(int fd, bool direct, std::span<std::byte> place,
+                               ::msghdr& message) noexcept {
+    // recv(2) costs a tenth less than recvmsg(2); with MSG_TRUNC it tells the true size.
+    return direct ? io::recv(fd, place, MSG_TRUNC) : io::recvmsg(fd, message, MSG_PEEK);
+}
+
+}  // namespace
+
 receive_core::receive_core(endpoint* end, way how, std::span<std::byte> place) noexcept
-    : stepwise(io::recvmsg(end != nullptr ? end->number() : -1, message_,
-                           how == way::direct ? 0 : MSG_PEEK)
+    : stepwise(first_call(end != nullptr ? end->number() : -1, how == way::direct, place, message_)
                    .on("pipe")),
       end_(end),
       how_(how),
@@ -56,12 +65,11 @@ void receive_core::check_open(const char* verb) const {
 
 bool receive_core::await_suspend(waiter who) {
     check_open(how_ == way::look ? "poll" : "recv");
-    if (how_ == way::direct)
-        part_ = {place_.data(), place_.size()};
-    else
+    if (how_ != way::direct) {
         part_ = {&header_, sizeof header_};
-    message_.msg_iov = &part_;
-    message_.msg_iovlen = 1;
+        message_.msg_iov = &part_;
+        message_.msg_iovlen = 1;
+    }
     end_->begin_on(who.home());
     begun_ = true;
     return launch(who);
@@ -158,8 +166,8 @@ std::optional<receive_core::contents> receive_core::take() {
         all = std::span(in_->bytes).first(size);
     } else {
         size = static_cast<std::size_t>(result());
-        flags = message_.msg_flags;
-        all = place_.first(how_ == way::direct ? size : 0);
+        flags = size > place_.size() ? MSG_TRUNC : 0;
+        all = place_.first(std::min(size, place_.size()));
     }
     if (size == 0) {
         if (!end_->closed() && !is_end(end_->number())) malformed("an empty datagram");

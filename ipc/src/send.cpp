@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <cerrno>
+#include <cstring>
 #include <new>
 #include <random>
 #include <stdexcept>
@@ -53,17 +54,25 @@ encoder& send_core::prepare() {
     return out_->body;
 }
 
+bool send_core::submit_frame(waiter who, std::span<std::byte> frame) {
+    header_.length = frame.size() - sizeof header_;
+    if (header_.length > end_->max_message)
+        too_long(static_cast<std::size_t>(header_.length), end_->max_message);
+    std::memcpy(frame.data(), &header_, sizeof header_);
+    end_->sent_without_segment();
+    change(io::send(end_->number(), frame));
+    end_->begin_on(who.home());
+    begun_ = true;
+    return launch(who);
+}
+
 bool send_core::submit(waiter who) { return submit(who, out_->body.bytes()); }
 
 bool send_core::submit(waiter who, std::span<const std::byte> body) {
     const std::size_t size = body.size();
     const std::size_t handles = out_ != nullptr ? out_->body.handles().size() : 0;
     const bool large = size > largest_datagram_body;
-    if (size > end_->max_message) {
-        throw_error(errc::message_too_long, "send",
-                    "pipe " + std::to_string(end_->number()) + ": " + std::to_string(size) +
-                        " bytes, where " + std::to_string(end_->max_message) + " are accepted");
-    }
+    if (size > end_->max_message) too_long(size, end_->max_message);
     if (handles + (large ? 1 : 0) > most_descriptors) {
         throw std::invalid_argument("send on pipe " + std::to_string(end_->number()) +
                                     ": a message holds " + std::to_string(handles) +
@@ -84,6 +93,12 @@ bool send_core::submit(waiter who, std::span<const std::byte> body) {
     end_->begin_on(who.home());
     begun_ = true;
     return launch(who);
+}
+
+void send_core::too_long(std::size_t size, std::size_t accepted) const {
+    throw_error(errc::message_too_long, "send",
+                "pipe " + std::to_string(end_->number()) + ": " + std::to_string(size) +
+                    " bytes, where " + std::to_string(accepted) + " are accepted");
 }
 
 void send_core::move_to_segment() {

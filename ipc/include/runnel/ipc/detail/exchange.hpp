@@ -57,9 +57,9 @@ public:
             return submit(who, value_);
         } else if constexpr (size != 0) {
             check_open();
-            encoder out(place_);
+            encoder out(std::span<std::byte>(place_).subspan(sizeof(frame_header)));
             ipc::encode(out, value_);
-            return submit(who, std::span<const std::byte>(place_).first(out.bytes().size()));
+            return submit_frame(who, place_);
         } else {
             ipc::encode(prepare(), value_);
             return submit(who);

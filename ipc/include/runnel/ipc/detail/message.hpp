@@ -80,6 +80,9 @@ protected:
     encoder& prepare();
     /// Sends what was written there; false: it is done. Throws if it is more than can be sent.
     bool submit(waiter who);
+    /// Sends a small message as it is: room for a header, and the body. With one plain send(2),
+    /// which costs a tenth less than sendmsg(2).
+    bool submit_frame(waiter who, std::span<std::byte> frame);
     /// Sends a body that stays where it is until the end.
     bool submit(waiter who, std::span<const std::byte> body);
     /// Throws if it failed.
@@ -87,6 +90,7 @@ protected:
 
 private:
     bool step(int result) noexcept override;
+    [[noreturn]] void too_long(std::size_t size, std::size_t accepted) const;
     void move_to_segment();
     void compose(std::size_t beginning) noexcept;
     endpoint* end_;
@@ -111,7 +115,7 @@ public:
 protected:
     enum class way : std::uint8_t {
         look,    // the message stays where it is
-        direct,  // to `place`, which suffices for every right message, without descriptors
+        direct,  // to `place`, which suffices for every right message; descriptors are dropped
         peek     // look first, so that it is taken only when its descriptors can be held
     };
     receive_core(endpoint* end, way how, std::span<std::byte> place) noexcept;
