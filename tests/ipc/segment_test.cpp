@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Large bodies: the segments that they travel in are used again, and neither who is killed nor who
 // writes to them breaks more than his own message.
+#include <array>
 #include <csignal>
+#include <random>
 #include <string>
 
 #include <sys/resource.h>
@@ -177,6 +179,43 @@ TEST_CASE("a sender that is killed anywhere in a large message leaves whole ones
             while (auto got = co_await ends.receiver.recv()) CHECK(is_filled(got, large, 5));
         });
     }
+}
+
+TEST_CASE("receivers that are killed at random never see anything but whole messages") {
+    const std::uint64_t first = seed();
+    INFO("RUNNEL_SEED=" << first);
+    std::mt19937_64 random(first);
+    run([&]() -> task<> {
+        const descriptor_count before;
+        {
+            auto ends = ipc::pipe<ipc::bytes>(ipc::simplex);
+            const auto start = [&] {
+                return in_child([&] {
+                    int bad = 0;
+                    ends.sender.close();
+                    run([&]() -> task<> {
+                        while (auto got = co_await ends.receiver.recv())
+                            bad += !is_filled(got, got->size(), std::to_integer<int>(got->at(0)));
+                    });
+                    return bad == 0 ? 7 : 8;
+                });
+            };
+            std::array<::pid_t, 2> readers{start(), start()};
+            for (int i = 0; i < 300; ++i) {
+                const ipc::bytes all = filled(150000 + random() % 500000, i);
+                co_await ends.sender.send(all);
+                if (random() % 8 != 0) continue;
+                ::pid_t& one = readers[random() % 2];
+                ::kill(one, SIGKILL);
+                CHECK(exit_of(one) == 128 + SIGKILL);
+                one = start();
+            }
+            ends.receiver.close();
+            ends.sender.close();
+            for (const ::pid_t one : readers) CHECK(exit_of(one) == 7);
+        }
+        CHECK(before.unchanged());
+    });
 }
 
 TEST_CASE("a forked child and its parent do not write to each other's segments") {

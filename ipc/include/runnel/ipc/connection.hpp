@@ -38,10 +38,6 @@ class receiver;
 template <class T>
 class connection;
 
-namespace detail {
-struct handle_access;
-}
-
 /// Whether messages of type T can be sent and received several at a time: small ones, always of the
 /// same size, without descriptors.
 template <class T>

@@ -14,6 +14,7 @@
 namespace runnel::ipc::detail {
 
 class segment_pool;
+struct handle_access;  // makes handles, in connection.hpp
 
 /// What a handle owns: the descriptor, which stays known under one address when the handle moves,
 /// and the segments that it sends large bodies in. Operations under way share it with the handle,
