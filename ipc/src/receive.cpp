@@ -25,15 +25,6 @@ int receive_now(int fd, ::msghdr& message, int flags) noexcept {
     }
 }
 
-}  // namespace
-
-bool is_end(int fd) noexcept {
-    ::pollfd one{fd, POLLRDHUP, 0};
-    return ::poll(&one, 1, 0) == 1;
-}
-
-namespace {
-
 io::count_operation first_call(int fd, bool direct, std::span<std::byte> place,
                                ::msghdr& message) noexcept {
     // recv(2) costs a tenth less than recvmsg(2); with MSG_TRUNC it tells the true size.
@@ -41,6 +32,11 @@ io::count_operation first_call(int fd, bool direct, std::span<std::byte> place,
 }
 
 }  // namespace
+
+bool is_end(int fd) noexcept {
+    ::pollfd one{fd, POLLRDHUP, 0};
+    return ::poll(&one, 1, 0) == 1;
+}
 
 receive_core::receive_core(endpoint* end, way how, std::span<std::byte> place) noexcept
     : stepwise(first_call(end != nullptr ? end->number() : -1, how == way::direct, place, message_)
