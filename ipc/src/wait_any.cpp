@@ -39,16 +39,6 @@ void readiness_await::await_describe(std::string& text) const {
         .append(std::to_string(descriptor()));
 }
 
-held_ends::held_ends(std::span<const waitable> all) noexcept : all_(all) {
-    for (const waitable& each : all_)
-        if (each.end_ != nullptr) each.end_->hold();
-}
-
-held_ends::~held_ends() {
-    for (const waitable& each : all_)
-        if (each.end_ != nullptr) each.end_->release();
-}
-
 bool look_at(std::span<const waitable> all, std::span<bool> found) {
     constexpr std::size_t few = 16;
     std::array<::pollfd, few> place;
@@ -79,7 +69,6 @@ bool look_at(std::span<const waitable> all, std::span<bool> found) {
 task<std::vector<std::size_t>> wait_for_any(std::vector<waitable> all) {
     std::vector<std::size_t> ready;
     if (all.empty()) co_return ready;
-    const held_ends held(all);
     const auto found = std::make_unique<bool[]>(all.size());
     while (!look_at(all, std::span(found.get(), all.size()))) {
         std::vector<readiness_operation> each(all.begin(), all.end());

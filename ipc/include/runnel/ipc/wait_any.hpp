@@ -29,17 +29,31 @@ namespace runnel::ipc {
 
 namespace detail {
 class readiness_await;
-class held_ends;
+class readiness_operation;
 }  // namespace detail
 
-/// An end of a pipe, or a descriptor, that is waited for: a reference.
+/// An end of a pipe, or a descriptor, that is waited for: a reference, which keeps nothing open and
+/// knows when the end was closed, or its handle dropped.
 class waitable {
 public:
     /// What receives messages of any type: a receiver or a connection.
     template <std::derived_from<detail::message_handle> Handle>
         requires requires(Handle& h) { h.recv(); }
-    waitable(const Handle& end) noexcept : end_(detail::end_access::of(end)), is_end_(true) {}
+    waitable(const Handle& end) noexcept : waitable(detail::end_access::of(end)) {}
     waitable(int descriptor) noexcept : descriptor_(descriptor) {}
+    waitable(const waitable& other) noexcept
+        : end_(other.end_), descriptor_(other.descriptor_), is_end_(other.is_end_) {
+        if (end_ != nullptr) end_->hold();
+    }
+    waitable& operator=(waitable other) noexcept {
+        std::swap(end_, other.end_);
+        std::swap(descriptor_, other.descriptor_);
+        std::swap(is_end_, other.is_end_);
+        return *this;
+    }
+    ~waitable() {
+        if (end_ != nullptr) end_->release();
+    }
 
     /// -1 for a closed end.
     [[nodiscard]] int native_handle() const noexcept {
@@ -49,7 +63,9 @@ public:
 
 private:
     friend class detail::readiness_await;
-    friend class detail::held_ends;
+    explicit waitable(detail::endpoint* end) noexcept : end_(end), is_end_(true) {
+        if (end_ != nullptr) end_->hold();
+    }
     detail::endpoint* end_ = nullptr;
     int descriptor_ = -1;
     bool is_end_ = false;
@@ -85,25 +101,12 @@ private:
     waitable what_;
 };
 
-/// Keeps what handles own for as long as it is waited for.
-class held_ends {
-public:
-    explicit held_ends(std::span<const waitable> all) noexcept;
-    held_ends(const held_ends&) = delete;
-    held_ends& operator=(const held_ends&) = delete;
-    ~held_ends();
-
-private:
-    std::span<const waitable> all_;
-};
-
 /// Sets found[i] for each that is ready; whether any is.
 bool look_at(std::span<const waitable> all, std::span<bool> found);
 
 /// Another receiver can have been faster between the wait and the look: then it goes on.
 template <std::size_t N>
 task<std::bitset<N>> wait_for_any(std::array<waitable, N> all) {
-    const held_ends held(all);
     std::array<bool, N> found{};
     while (!look_at(all, found)) {
         auto waiting = [&all]<std::size_t... I>(std::index_sequence<I...>) {
