@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// ipc_pipe: whole messages over a socket pair with blocking calls, there and back, and one way:
-//
-//   raw         SEQPACKET; the largest need privileges, for their buffers
-//   raw_stream  STREAM, where the size of a message is known beforehand
+// ipc_pipe: whole messages over a SEQPACKET socket pair with blocking calls: there and back, and
+// one way.
 #include <vector>
 
 #include "bench.hpp"
@@ -24,7 +22,7 @@ void fit_buffer(int fd, long size) {
 }
 
 bool receive(int fd, std::vector<char>& m) {
-    ssize_t n = recv(fd, m.data(), m.size(), MSG_WAITALL);
+    ssize_t n = recv(fd, m.data(), m.size(), 0);
     if (n < 0 && errno != ECONNRESET) bench::die("recv");
     return n > 0;
 }
@@ -35,15 +33,9 @@ bool transmit(int fd, const std::vector<char>& m) {
     return n > 0;
 }
 
-bench::link link_of(int type, long size) {
-    bench::link l = bench::link::sockets(type);
-    if (type == SOCK_SEQPACKET)
-        for (auto& side : l.side) fit_buffer(side.out, size);
-    return l;
-}
-
-void there_and_back(const bench::options& opt, int type, long size) {
-    bench::link l = link_of(type, size);
+void there_and_back(const bench::options& opt, long size) {
+    bench::link l = bench::link::sockets(SOCK_SEQPACKET);
+    for (auto& side : l.side) fit_buffer(side.out, size);
     std::vector<char> m(std::size_t(size), 1);
     bench::child echo(opt, [&] {
         int fd = l.keep(1).in;
@@ -60,8 +52,9 @@ void there_and_back(const bench::options& opt, int type, long size) {
     echo.wait();
 }
 
-void one_way(const bench::options& opt, int type, long size) {
-    bench::link l = link_of(type, size);
+void one_way(const bench::options& opt, long size) {
+    bench::link l = bench::link::sockets(SOCK_SEQPACKET);
+    for (auto& side : l.side) fit_buffer(side.out, size);
     int count = bench::one_way_count(size);
     std::vector<char> m(std::size_t(size), 1);
     bench::child reader(opt, [&] {
@@ -85,14 +78,10 @@ void one_way(const bench::options& opt, int type, long size) {
     reader.wait();
 }
 
-template <int Type>
-void both_ways(const bench::options& opt) {
+bench::job pipe_job("ipc_pipe", "raw", [](const bench::options& opt) {
     long size = opt.number("msg", 64);
-    there_and_back(opt, Type, size);
-    one_way(opt, Type, size);
-}
-
-bench::job packet_job("ipc_pipe", "raw", both_ways<SOCK_SEQPACKET>);
-bench::job stream_job("ipc_pipe", "raw_stream", both_ways<SOCK_STREAM>);
+    there_and_back(opt, size);
+    one_way(opt, size);
+});
 
 }  // namespace

@@ -22,9 +22,9 @@
 #include <runnel/unique_fd.hpp>
 
 // Messages over a SEQPACKET socket, for those who know nothing of their types: framing, segments
-// for large bodies, descriptors. A message is one datagram: a header, and the body, or its beginning
-// and the descriptor of a memfd with the rest. The datagram is sent last, so there is no half a
-// message.
+// for large bodies, descriptors. A message is one datagram: a header, and the body, or its
+// beginning and the descriptor of a memfd with the rest. The datagram is sent last, so there is no
+// half a message.
 
 namespace runnel::ipc::detail {
 
@@ -43,9 +43,9 @@ struct frame_header {
 };
 static_assert(sizeof(frame_header) == 24);
 
-/// Larger bodies travel in a segment, all but their beginning. A socket's default send buffer (212992
-/// bytes) takes two datagrams of this size before the sender waits; where an administrator made it
-/// smaller, segments serve.
+/// Larger bodies travel in a segment, all but their beginning. A socket's default send buffer
+/// (212992 bytes) takes two datagrams of this size before the sender waits; where an administrator
+/// made it smaller, segments serve.
 inline constexpr std::size_t largest_datagram_body = std::size_t{128} << 10;
 /// The beginning of a large body goes with the datagram, so that the send buffer's limit holds for
 /// large messages as well: about four of them are under way at a time, two of the very large.
