@@ -5,10 +5,12 @@
 
 #include <runnel/ipc/codec.hpp>
 #include <runnel/ipc/connection.hpp>
+#include <runnel/ipc/event.hpp>
 #include <runnel/ipc/exit_status.hpp>
 #include <runnel/ipc/mutex.hpp>
 #include <runnel/ipc/pipe.hpp>
 #include <runnel/ipc/process.hpp>
+#include <runnel/ipc/semaphore.hpp>
 #include <runnel/ipc/spawn.hpp>
 #include <runnel/ipc/this_process.hpp>
 #include <runnel/runnel.hpp>
