@@ -182,6 +182,10 @@ mutex_state::taken mutex_state::try_take(std::uint64_t for_task) {
     return how;
 }
 
+std::uint64_t mutex_state::owner() const noexcept {
+    return shared_->task.load(std::memory_order_relaxed);
+}
+
 held_mutex mutex_state::take(const std::shared_ptr<mutex_state>& self, std::uint64_t for_task) {
     const taken how = self->try_take(for_task);
     if (how == taken::no) return {};

@@ -39,7 +39,7 @@ bool presence_table::dead(std::size_t i) const noexcept {
     return (word_of(places_[i].alive) & FUTEX_OWNER_DIED) != 0;
 }
 
-bool presence_table::try_take(shared_object& of, std::size_t i) {
+bool presence_table::try_take(shared_object& of, std::size_t i) const {
     place& here = places_[i];
     const int error = ::pthread_mutex_trylock(&here.alive);
     if (error == EBUSY) return false;
@@ -62,7 +62,7 @@ bool presence_table::try_take(shared_object& of, std::size_t i) {
     return true;
 }
 
-bool presence_table::give_back(std::size_t i) noexcept {
+bool presence_table::give_back(std::size_t i) const noexcept {
     return ::pthread_mutex_unlock(&places_[i].alive) == 0;
 }
 
@@ -70,7 +70,7 @@ void presence_table::full(const shared_object& of) {
     throw_errno(EUSERS, "take part in", std::string("ipc ") + of.name());
 }
 
-presence_hub::~presence_hub() { leave(); }
+presence_hub::~presence_hub() { give_up_place(); }
 
 bool presence_hub::arming() noexcept {
     const std::size_t used = table_.used();
@@ -123,7 +123,7 @@ void presence_hub::one_ended() noexcept {
 }
 
 void presence_hub::retiring() noexcept {
-    leave();
+    give_up_place();
     for (const auto& one : watched_)
         if (one) one->cancel();
 }
@@ -133,7 +133,7 @@ bool presence_hub::at_rest() const noexcept {
                         [](const auto& one) { return one && one->active(); });
 }
 
-void presence_hub::leave() noexcept {
+void presence_hub::give_up_place() noexcept {
     if (own_ == none) return;
     try {
         object_section inside(*object_);

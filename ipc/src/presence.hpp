@@ -48,19 +48,23 @@ public:
     /// Takes a place for this thread, of a kind that may still be `wanted` (a dead one may be
     /// needed as it is). Throws std::system_error if there is none.
     template <class Wanted>
-    std::size_t take(shared_object& of, Wanted&& wanted);
+    std::size_t take(shared_object& of, Wanted&& wanted) const;
     /// Gives it back, on the thread that took it; false on another one.
-    bool give_back(std::size_t i) noexcept;
+    bool give_back(std::size_t i) const noexcept;
+    /// Makes the place of somebody who died a free one.
+    void bury(shared_object& of, std::size_t i) const {
+        if (try_take(of, i)) give_back(i);
+    }
 
 private:
-    bool try_take(shared_object& of, std::size_t i);
+    bool try_take(shared_object& of, std::size_t i) const;
     [[noreturn]] static void full(const shared_object& of);
     place* places_;
     std::atomic<std::uint32_t>& used_;
 };
 
 template <class Wanted>
-std::size_t presence_table::take(shared_object& of, Wanted&& wanted) {
+std::size_t presence_table::take(shared_object& of, Wanted&& wanted) const {
     for (std::size_t i = 0; i < most; ++i)
         if (!held(i) && wanted(i) && try_take(of, i)) return i;
     full(of);
@@ -104,7 +108,7 @@ private:
     bool at_rest() const noexcept override;
     bool watch_holder(std::size_t i) noexcept;
     void one_ended() noexcept;
-    void leave() noexcept;
+    void give_up_place() noexcept;
 
     std::shared_ptr<shared_object> object_;
     presence_table table_;
