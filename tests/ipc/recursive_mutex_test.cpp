@@ -31,15 +31,18 @@ TEST_CASE("a task locks an ipc recursive mutex that it holds") {
         CHECK(third.has_value());
         outer.unlock();  // in any order
         third.reset();
+        bool other_has_tried = false;
         bool other_has_it = false;
         co_await open_nursery([&](nursery& n) -> task<> {
             n.start([&]() -> task<> {
                 auto got = co_await with_timeout(m.lock(), 1ms);
                 CHECK(!got);
+                other_has_tried = true;
                 auto mine = co_await m.lock();
                 other_has_it = bool(mine);
             });
-            co_await sleep_for(3ms);
+            while (!other_has_tried) co_await yield();
+            co_await turns();
             CHECK(!other_has_it);
             inner.unlock();
         });
