@@ -14,6 +14,8 @@
 #include <runnel/ipc/process.hpp>
 #include <runnel/ipc/recursive_mutex.hpp>
 #include <runnel/ipc/semaphore.hpp>
+#include <runnel/ipc/shareable.hpp>
 #include <runnel/ipc/spawn.hpp>
 #include <runnel/ipc/this_process.hpp>
+#include <runnel/ipc/value.hpp>
 #include <runnel/runnel.hpp>
