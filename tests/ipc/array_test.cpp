@@ -54,8 +54,13 @@ TEST_CASE("all of a shared array is used under its guard") {
                               [](std::int64_t n, const record& r) { return n + r.id; }) == 14);
         CHECK_THROWS_AS(all[10], std::out_of_range);
         CHECK(!a.try_lock());
-        auto late = co_await with_timeout(a.share().lock(), 1ms);
-        CHECK(!late);
+        co_await open_nursery([&](nursery& n) -> task<> {
+            n.start([&]() -> task<> {
+                auto late = co_await with_timeout(a.share().lock(), 1ms);
+                CHECK(!late);
+            });
+            co_return;
+        });
         all.unlock();
         CHECK(all.size() == 0);
         auto again = a.try_lock();

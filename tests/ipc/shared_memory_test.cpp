@@ -34,7 +34,7 @@ std::error_code code_of(F&& fn) {
     }
     return {};
 }
-std::error_code error(int number) { return {number, std::generic_category()}; }
+std::error_code error(int number) { return {number, std::system_category()}; }
 
 /// A name of this test and process.
 std::string a_name() {

@@ -39,7 +39,8 @@ public:
     class until_operation;
 
     /// Makes a new one. Throws std::system_error (EMFILE, ...).
-    explicit value(const T& initial = T())
+    value() : value(T()) {}
+    explicit value(const T& initial)
         : use_(std::make_shared<detail::object_use>(std::make_shared<detail::value_state>(
               detail::memory_type<T>, std::span<const std::uint64_t>(image(initial).words)))) {}
     value(value&&) noexcept = default;
