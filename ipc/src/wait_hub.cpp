@@ -75,7 +75,11 @@ bool wait_hub::arm() noexcept {
         ::sched_yield();
         return false;
     }
-    if (serve_all() || !arming()) return false;
+    if (serve_all()) return false;
+    if (!waiting_.empty() && waiting_.front().undecided()) {
+        ::sched_yield();
+        return false;
+    }
     if (!futex_.active()) {
         const auto& word = reinterpret_cast<const std::uint32_t&>(bell_.rung);
         const bool waits = registered_.used()
@@ -86,16 +90,16 @@ bool wait_hub::arm() noexcept {
             return false;
         }
     }
-    if (hangup_ >= 0 && !gone_ && !gone_op_.active() &&
-        !gone_op_.begin(home_, io::poll(hangup_, 0))) {
-        peer_gone(gone_op_.result());
-        return false;
-    }
-    return true;
+    watch_hangup();
+    return waiting_.empty() || arm_more();
+}
+
+void wait_hub::watch_hangup() noexcept {
+    if (hangup_ < 0 || gone_ || gone_op_.active()) return;
+    if (!gone_op_.begin(home_, io::poll(hangup_, 0))) peer_gone(gone_op_.result());
 }
 
 void wait_hub::woken() noexcept {
-    entered_.reset();
     if (retired_)
         delete_if_unused();
     else
@@ -115,9 +119,9 @@ void wait_hub::retire() noexcept {
     retired_ = true;
     set_.forget(*this);
     watch::end();
-    retiring();
     futex_.cancel();
     gone_op_.cancel();
+    retire_more();
 }
 
 void wait_hub::release() noexcept {
@@ -132,7 +136,7 @@ void wait_hub::release() noexcept {
 }
 
 void wait_hub::delete_if_unused() noexcept {
-    if (users_ == 0 && retired_ && !futex_.active() && !gone_op_.active() && at_rest()) delete this;
+    if (users_ == 0 && !futex_.active() && !gone_op_.active() && !more_active()) delete this;
 }
 
 }  // namespace runnel::ipc::detail

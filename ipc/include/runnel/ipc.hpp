@@ -14,6 +14,7 @@
 #include <runnel/ipc/mutex.hpp>
 #include <runnel/ipc/pipe.hpp>
 #include <runnel/ipc/process.hpp>
+#include <runnel/ipc/queue.hpp>
 #include <runnel/ipc/recursive_mutex.hpp>
 #include <runnel/ipc/semaphore.hpp>
 #include <runnel/ipc/shareable.hpp>

@@ -22,14 +22,19 @@ namespace runnel::ipc {
 /// stopped.
 class child_failed : public std::runtime_error {
 public:
-    child_failed(const std::string& what, exit_status status, const std::string& type_name);
+    child_failed(const std::string& what, exit_status status, const std::string& type_name,
+                 const std::string& text);
     [[nodiscard]] exit_status status() const noexcept { return status_; }
     /// The type of the exception that the function threw ("std::invalid_argument"); empty if none.
-    [[nodiscard]] const std::string& type_name() const noexcept { return *type_name_; }
+    [[nodiscard]] const std::string& type_name() const noexcept { return told_->first; }
+    /// What that exception said, its what() in the child; empty if none. (what() says also which
+    /// process failed, and how.)
+    [[nodiscard]] const std::string& text() const noexcept { return told_->second; }
 
 private:
     exit_status status_;
-    std::shared_ptr<const std::string> type_name_;  // exceptions copy without throwing
+    // Exceptions copy without throwing.
+    std::shared_ptr<const std::pair<std::string, std::string>> told_;
 };
 
 namespace detail {
@@ -76,7 +81,9 @@ public:
     [[nodiscard]] bool alive() const { return !child("alive")->ended(); }
     [[nodiscard]] ::pid_t pid() const { return child("pid")->pid(); }
     [[nodiscard]] const std::string& name() const { return child("name")->name(); }
-    /// A descriptor that is readable (POLLIN) once the child has ended. It stays the handle's.
+    /// A descriptor that is readable (POLLIN) once the child has ended. It stays the handle's. It
+    /// is -1 for a child that ended at once in a process that ignores SIGCHLD, where the kernel
+    /// leaves nothing of it to be watched; alive() says false of it.
     [[nodiscard]] int sentinel() const { return child("sentinel")->pidfd(); }
     /// False when it was moved from.
     [[nodiscard]] explicit operator bool() const noexcept { return child_ != nullptr; }
