@@ -38,6 +38,15 @@ void wait_hub::expel(const void* handle) noexcept {
 
 bool wait_hub::serve_all() noexcept {
     bool any = false;
+    if (!in_order()) {
+        waiting_.for_each([&](hub_waiter& one) {
+            if (!one.serve()) return;
+            one.unlink();
+            one.who_.resume();
+            any = true;
+        });
+        return any;
+    }
     while (!waiting_.empty() && waiting_.front().serve()) {
         waiting_.pop_front().who_.resume();
         any = true;

@@ -98,6 +98,8 @@ protected:
     [[nodiscard]] virtual bool settled() noexcept = 0;
     /// Nobody is left who could ring: who waits is to be told. Called once.
     virtual void hung_up() noexcept {}
+    /// Can none be served unless the first can? Otherwise all are tried.
+    [[nodiscard]] virtual bool in_order() const noexcept { return true; }
     /// Watches the hang-up from now on, instead of from the first sleep.
     void watch_hangup() noexcept;
 
