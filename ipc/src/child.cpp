@@ -20,10 +20,10 @@
 namespace runnel::ipc {
 
 child_failed::child_failed(const std::string& what, exit_status status,
-                           const std::string& type_name)
+                           const std::string& type_name, const std::string& text)
     : std::runtime_error(what),
       status_(status),
-      type_name_(std::make_shared<const std::string>(type_name)) {}
+      told_(std::make_shared<const std::pair<std::string, std::string>>(type_name, text)) {}
 
 namespace detail {
 namespace {
@@ -115,18 +115,17 @@ child_report& child::value() {
     receive();
     if (report_.what == child_report::kind::value) return report_;
     std::string text = "join on process " + name_ + " (pid " + std::to_string(pid_) + "): ";
-    std::string type;
+    std::pair<std::string, std::string> told;
     if (report_.what == child_report::kind::error) {
-        const auto told = ipc::decode<std::pair<std::string, std::string>>(report_.bytes);
-        type = told.first;
-        text += type;
+        told = ipc::decode<std::pair<std::string, std::string>>(report_.bytes);
+        text += told.first;
         if (!told.second.empty()) text += ": " + told.second;
     } else if (report_.what == child_report::kind::stopped) {
         text += "stopped before its function returned";
     } else {
         text += to_string(status_);
     }
-    throw child_failed(text, status_, type);
+    throw child_failed(text, status_, told.first, told.second);
 }
 
 void throw_no_process(const char* operation) {

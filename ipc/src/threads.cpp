@@ -6,10 +6,9 @@
 #include <fstream>
 #include <memory>
 #include <string>
+#include <system_error>
 
 #include <dirent.h>
-
-#include <runnel/error.hpp>
 
 namespace runnel::ipc::detail {
 namespace {
@@ -40,7 +39,9 @@ unsigned count_threads() {
         void operator()(::DIR* d) const noexcept { ::closedir(d); }
     };
     const std::unique_ptr<::DIR, closer> tasks(::opendir("/proc/self/task"));
-    if (!tasks) throw_errno(errno, "open", "/proc/self/task");
+    if (!tasks)
+        throw std::system_error(errno, std::system_category(),
+                                "spawn on process: cannot count threads: open /proc/self/task");
     unsigned count = 0;
     while (const ::dirent* entry = ::readdir(tasks.get()))
         if (entry->d_name[0] != '.' && counts(entry->d_name)) ++count;

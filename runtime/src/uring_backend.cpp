@@ -374,7 +374,7 @@ void uring_backend::wait(time_point until, sleeper& who) noexcept {
         bool seen = false;
         const auto anything = [&] { return something() || (seen = who.look()); };
         for (unsigned i = 0; i < bursts; ++i) {
-            if (spin_policy::burst(anything)) {
+            if (spin_.burst(anything)) {
                 spin_.succeeded();
                 if (!seen) poll();
                 return;

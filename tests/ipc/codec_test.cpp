@@ -546,6 +546,15 @@ TEST_CASE("bad values are refused by name") {
     CHECK(contains(refusal<int>(raw({1, 2, 3, 4, 5})), "bytes follow the value"));
     CHECK(contains(refusal<int>(raw({1, 2, 3, 4, 5})), "decode at byte 4 of 5"));
     CHECK(encoder_refuses(static_cast<level>(5)));
+    const double none = std::nan("");
+    CHECK(encoder_refuses(std::set<double>{none}));
+    CHECK(encoder_refuses(std::unordered_multiset<float>{1.0F, std::nanf("")}));
+    CHECK(encoder_refuses(std::map<double, int>{{none, 1}}));
+    CHECK(encoder_refuses(std::map<std::pair<int, std::tuple<double>>, int>{{{1, {none}}, 1}}));
+    CHECK(!encoder_refuses(std::map<std::pair<int, double>, double>{{{1, 2.0}, none}}));
+    CHECK(contains(
+        refusal<std::set<std::pair<char, double>>>(bytes_of(std::vector{std::pair{'a', none}})),
+        "not a number"));
 }
 
 TEST_CASE("a claimed count allocates nothing") {

@@ -51,6 +51,7 @@ struct told_failure {
     exit_status status;
     std::string type;
     std::string text;
+    std::string said;  // in the child
 };
 template <class R>
 task<told_failure> failure_of(const ipc::process<R>& child) {
@@ -62,6 +63,7 @@ task<told_failure> failure_of(const ipc::process<R>& child) {
         told.status = e.status();
         told.type = e.type_name();
         told.text = e.what();
+        told.said = e.text();
     }
     co_return told;
 }
@@ -102,6 +104,7 @@ TEST_CASE("join throws what the child threw: type, text and status") {
         const auto told = co_await failure_of(child);
         CHECK(told.thrown);
         CHECK(told.type == "std::invalid_argument");
+        CHECK(told.said == "no such thing");
         CHECK(told.text.find("std::invalid_argument: no such thing") != std::string::npos);
         CHECK(told.text.find(child.name()) != std::string::npos);
         CHECK(told.status == exit_status::exited(1));
@@ -124,6 +127,7 @@ TEST_CASE("join throws with the signal when the child was killed") {
         const auto told = co_await failure_of(child);
         CHECK(told.thrown);
         CHECK(told.type.empty());
+        CHECK(told.said.empty());
         CHECK(told.status == exit_status::signalled(SIGKILL));
         CHECK(told.text.find("killed by signal 9") != std::string::npos);
     });

@@ -1,14 +1,22 @@
 // SPDX-License-Identifier: MIT
-#include <runnel/error.hpp>
-#if __has_include(<runnel/runnel.hpp>) && __has_include(<runnel/ipc.hpp>)
 #include <runnel/ipc.hpp>
 #include <runnel/runnel.hpp>
 
-runnel::task<int> answer() { co_return 42; }
+using namespace runnel;
+
+task<int> twice(ipc::receiver<int> in, ipc::mutex lock) {
+    const auto held = co_await lock.lock();
+    const auto n = co_await in.recv();
+    co_return 2 * n.value();
+}
 
 int main() {
-    return runnel::run([]() -> runnel::task<int> { co_return co_await answer() - 42; });
+    return run([]() -> task<int> {
+        auto ends = ipc::pipe<int>(ipc::simplex);
+        ipc::mutex lock;
+        auto child = ipc::spawn(twice, std::move(ends.receiver), lock.share());
+        co_await ends.sender.send(21);
+        const int n = co_await child.join();
+        co_return n - 42;
+    });
 }
-#else
-int main() { return runnel::make_error_code(runnel::errc::closed).message().empty(); }
-#endif

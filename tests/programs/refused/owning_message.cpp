@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// advice: deleted|name
+// advice: send_a_named_lvalue
 // only: gnu12
 #include <runnel/ipc.hpp>
 using namespace runnel;

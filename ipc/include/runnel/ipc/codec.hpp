@@ -87,7 +87,8 @@ inline constexpr std::optional<std::size_t> fixed_size_of = detail::fixed_size<T
 
 /// Appends `value` to `out`, and the numbers of its descriptors, which are borrowed from it. Throws
 /// std::invalid_argument for what cannot be decoded again: nested deeper than max_nesting, a
-/// variant without value, an enumerator outside its enum_range, too large in memory.
+/// variant without value, an enumerator outside its enum_range, a NaN in the key of a set or map,
+/// too large in memory.
 template <class T>
 void encode(encoder& out, const T& value) {
     out.write(value);

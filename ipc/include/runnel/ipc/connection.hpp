@@ -154,8 +154,9 @@ public:
     {
         return detail::send_operation<T>(end(), value, &value);
     }
-    /// With g++ 12, give the value a name on the line before: it would be destroyed twice.
-    void send(T&& name_it_first)
+    /// With g++ 12, give the value a name on the line before, since it would be destroyed twice, and
+    /// send the name, without std::move: send(value). Then drop it, if it has handles in it.
+    void send(T&& send_a_named_lvalue)
         requires detail::must_be_named<T>
     = delete;
 
@@ -214,7 +215,7 @@ public:
     {
         return detail::send_operation<T>(end(), value, &value);
     }
-    void send(T&& name_it_first)
+    void send(T&& send_a_named_lvalue)
         requires detail::must_be_named<T>
     = delete;
     auto recv() { return detail::receive_operation<detail::recv_await<T>>(end()); }

@@ -25,6 +25,14 @@ namespace runnel::ipc {
 /// pipes, and the object is gone with its last handle. When the process of the owner dies, in
 /// whatever way, the next owner is told so; nobody waits for the dead. No order among those who
 /// wait. A mutex is held on the thread that locked it, and its guard has to be dropped there.
+///
+/// For processes that trust each other, and see each other's process ids: it is a robust mutex of
+/// the C library, which follows pointers in the shared memory. Who waits learns of a death by
+/// watching the owner, so it does not learn of
+/// - an owner that execs without dropping its guard: who comes later is told at once that the owner
+///   died, who waits already is told when that process ends or the next owner releases;
+/// - a thread that ends while its process lives, before Linux 6.9; the same holds as for exec;
+/// - an owner in another pid namespace, other than by its releases.
 class mutex {
 public:
     class guard;

@@ -22,14 +22,19 @@ namespace runnel::ipc {
 /// stopped.
 class child_failed : public std::runtime_error {
 public:
-    child_failed(const std::string& what, exit_status status, const std::string& type_name);
+    child_failed(const std::string& what, exit_status status, const std::string& type_name,
+                 const std::string& text);
     [[nodiscard]] exit_status status() const noexcept { return status_; }
     /// The type of the exception that the function threw ("std::invalid_argument"); empty if none.
-    [[nodiscard]] const std::string& type_name() const noexcept { return *type_name_; }
+    [[nodiscard]] const std::string& type_name() const noexcept { return told_->first; }
+    /// What that exception said, its what() in the child; empty if none. (what() says also which
+    /// process failed, and how.)
+    [[nodiscard]] const std::string& text() const noexcept { return told_->second; }
 
 private:
     exit_status status_;
-    std::shared_ptr<const std::string> type_name_;  // exceptions copy without throwing
+    // Exceptions copy without throwing.
+    std::shared_ptr<const std::pair<std::string, std::string>> told_;
 };
 
 namespace detail {

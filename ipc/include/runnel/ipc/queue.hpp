@@ -93,8 +93,9 @@ public:
     {
         return detail::put_operation<T>(end(), item);
     }
-    /// With g++ 12, give the item a name on the line before: it would be destroyed twice.
-    void put(T&& name_it_first)
+    /// With g++ 12, give the item a name on the line before, since it would be destroyed twice, and
+    /// put the name, without std::move: put(item).
+    void put(T&& put_a_named_lvalue)
         requires detail::must_be_named<T>
     = delete;
     /// The same without waiting: false if the queue is full. Needs no loop.

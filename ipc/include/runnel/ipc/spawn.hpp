@@ -35,8 +35,9 @@ struct spawn_options {
 /// The child is a fork: it has the memory of this process as it was, but none of its descriptors
 /// beyond 0, 1, 2 and the handles in `args` (the numbers of all others give EBADF), none of its
 /// loops, default signal dispositions, except that SIGINT is ignored: stopping it is the parent's
-/// decision. When the parent ends, in whatever way, fn is cancelled. No destructor of anything that
-/// the parent made runs in the child, and no atexit handler.
+/// decision. When the parent ends, in whatever way, fn is cancelled where it awaits next; a function
+/// that never awaits, a plain one above all, runs to its end. No destructor of anything that the
+/// parent made runs in the child, and no atexit handler.
 ///
 /// Throws std::system_error (EAGAIN, EMFILE, ...) if there can be no process;
 /// errc::operation_not_permitted if this process has several threads, since a fork copies only one;

@@ -6,7 +6,9 @@
 #include <list>
 #include <map>
 #include <set>
+#include <stdexcept>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -130,11 +132,24 @@ concept multiple_keys = requires(Container c, typename Container::value_type v) 
     { c.insert(std::move(v)) } -> std::same_as<typename Container::iterator>;
 };
 
+/// Is it, or one of its parts, a NaN? No container can order that.
+template <class Key>
+bool is_unordered(const Key& key) {
+    if constexpr (std::is_floating_point_v<Key>) {
+        return std::isnan(key);
+    } else if constexpr (requires { std::tuple_size<Key>::value; }) {
+        return std::apply([](const auto&... each) { return (is_unordered(each) || ...); }, key);
+    } else {
+        return false;
+    }
+}
+template <class Key>
+void check_key(const Key& key) {
+    if (is_unordered(key)) throw std::invalid_argument("encode: a key is not a number");
+}
 template <class Key>
 void check_key(decoder& in, const Key& key) {
-    if constexpr (std::is_floating_point_v<Key>) {
-        if (std::isnan(key)) in.fail("a key is not a number");  // no container can order it
-    }
+    if (is_unordered(key)) in.fail("a key is not a number");
 }
 template <class Container>
 void check_inserted(decoder& in, const Container& value, std::size_t expected) {
@@ -148,7 +163,10 @@ struct set_shape : known_shape<Key> {
     static void encode(encoder& out, const Container& value) {
         const nesting level(out);
         out.write_size(value.size(), sizeof(Key) + node_overhead);
-        for (const Key& key : value) encode_value<Key>(out, key);
+        for (const Key& key : value) {
+            check_key(key);
+            encode_value<Key>(out, key);
+        }
     }
     static Container decode(decoder& in) {
         const nesting level(in);
@@ -176,6 +194,7 @@ struct map_shape : known_shape<Key, Value> {
         const nesting level(out);
         out.write_size(value.size(), memory_each());
         for (const auto& [key, mapped] : value) {
+            check_key(key);
             encode_value<Key>(out, key);
             encode_value<Value>(out, mapped);
         }

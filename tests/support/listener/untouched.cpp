@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+// After every test the machine is as it was before: no descriptor, no child, and no name in /dev/shm
+// is left behind. Part of every test program.
+#if __has_include(<catch2/catch_test_macros.hpp>)
+#include <catch2/reporters/catch_reporter_event_listener.hpp>
+#include <catch2/reporters/catch_reporter_registrars.hpp>
+using listener = Catch::EventListenerBase;
+#else
+#define CATCH_CONFIG_EXTERNAL_INTERFACES
+#include <catch2/catch.hpp>
+using listener = Catch::TestEventListenerBase;
+#endif
+
+#include <cstdio>
+#include <cstdlib>
+
+#include <unistd.h>
+
+#include "../leaks.hpp"
+
+namespace {
+
+struct untouched : listener {
+    using listener::listener;
+    void testCaseStarting(const Catch::TestCaseInfo&) override {
+        process_ = ::getpid();
+        before_ = support::holdings::now();
+    }
+    void testCaseEnded(const Catch::TestCaseStats&) override {
+        if (::getpid() != process_) return;  // Catch2 in a forked child that a signal kills
+        const auto after = support::holdings::now();
+        check("descriptors", before_.descriptors, after.descriptors);
+        check("children", before_.children, after.children);
+        check("names in /dev/shm", before_.shared_names, after.shared_names);
+    }
+
+private:
+    static void check(const char* what, std::size_t before, std::size_t after) {
+        if (after <= before) return;
+        std::fprintf(stderr, "the test has left something behind: %zu %s, %zu before it\n", after,
+                     what, before);
+        std::exit(70);
+    }
+    ::pid_t process_ = 0;
+    support::holdings before_;
+};
+
+CATCH_REGISTER_LISTENER(untouched)
+
+}  // namespace
