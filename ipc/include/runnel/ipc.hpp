@@ -3,6 +3,7 @@
 
 // All of runnel: processes, and the runtime below them.
 
+#include <runnel/ipc/bytes.hpp>
 #include <runnel/ipc/codec.hpp>
 #include <runnel/ipc/connection.hpp>
 #include <runnel/ipc/exit_status.hpp>
@@ -12,4 +13,5 @@
 #include <runnel/ipc/queue.hpp>
 #include <runnel/ipc/spawn.hpp>
 #include <runnel/ipc/this_process.hpp>
+#include <runnel/ipc/wait_any.hpp>
 #include <runnel/runnel.hpp>
