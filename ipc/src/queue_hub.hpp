@@ -20,18 +20,21 @@ struct queue_object {
         : memory(std::move(fd), std::move(leased), std::move(sleepers), type) {}
 
     queue_memory memory;
-    hub_set joiners;
     // A side that ended in this process: the other one, if it is here as well, looks at once.
     std::atomic<std::uint32_t> ended{0};
 };
 
 /// One side of it. Its half of the pipe tells the others that somebody is left on this side.
-struct queue_side {
+struct queue_side : std::enable_shared_from_this<queue_side> {
     queue_side(std::shared_ptr<queue_object> of, unique_fd half, bool gets) noexcept
         : object(std::move(of)), life(std::move(half)), getting(gets) {}
     queue_side(const queue_side&) = delete;
     queue_side& operator=(const queue_side&) = delete;
     ~queue_side();
+
+    /// For those who use it, handles and leases: with the last of them this process leaves the queue,
+    /// though the kernel may look at the pipe for a while.
+    static std::shared_ptr<queue_side> for_users(std::shared_ptr<queue_side> side);
 
     /// Nobody is left on the other side, as far as it is known.
     [[nodiscard]] bool other_side_gone() const noexcept {
@@ -49,18 +52,23 @@ struct queue_side {
     mutable std::atomic<bool> gone{false};
     mutable std::atomic<std::uint32_t> looked{~0u};
     hub_set hubs;
+    hub_set joiners;
 };
 
 /// Those who wait for items, for room, or for the end of all tasks.
 class queue_hub final : public wait_hub {
 public:
     /// The hub of `home` for those of `side` who wait; for those who join, if `joining`.
-    static wait_hub& of(const std::shared_ptr<queue_side>& side, loop& home, bool joining);
+    static queue_hub& of(const std::shared_ptr<queue_side>& side, loop& home, bool joining);
+    /// With leases: has those watched who have come since; a load if there are none. Deaths are
+    /// noticed then even while there is always something to get, and nobody sleeps.
+    void notice_members() noexcept;
 
 private:
     enum class kind : unsigned char { putters, getters, joiners };
     struct member_watch;
-    queue_hub(std::shared_ptr<queue_side> side, hub_set& set, loop& home, kind what, bell& bell);
+    queue_hub(const std::shared_ptr<queue_side>& side, hub_set& set, loop& home, kind what,
+              bell& bell);
 
     bool ready() noexcept override;
     bool settled() noexcept override;
@@ -68,6 +76,7 @@ private:
     bool arm_more() noexcept override;
     void retire_more() noexcept override;
     [[nodiscard]] bool more_active() const noexcept override;
+    [[nodiscard]] bool watches_members() const noexcept;
     bool watch_members() noexcept;
 
     const std::shared_ptr<queue_side> side_;

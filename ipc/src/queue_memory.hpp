@@ -45,13 +45,18 @@ public:
     bool task_done() noexcept;
     /// Done with a lease; or, if not `done`, it is to be delivered again.
     void end_lease(std::uint32_t ticket, bool done) noexcept;
-    /// All that was ever put is done with, or in the hands of the dead.
-    [[nodiscard]] bool all_done() noexcept;
+    /// All that was ever put is done with, or in the hands of the dead; as all are if nobody is left
+    /// who gets.
+    [[nodiscard]] bool all_done(bool nobody_gets) noexcept;
     /// A process has died: what it had is in nobody's hands now.
     void bury(std::size_t member, std::uint32_t generation) noexcept;
+    /// Looks for those who have died; true if there were any.
+    bool bury_dead() noexcept;
     /// What this process has in its hands goes back, and its place is free.
     void leave() noexcept;
     void shut_down(bool immediate) noexcept;
+    /// One who gets is going to sleep: if the queue is empty, gives its memory back.
+    void rest() noexcept;
     /// Something that another process has leased could come back.
     [[nodiscard]] bool others_lease() noexcept;
 
@@ -87,14 +92,17 @@ private:
     struct put_line {  // changed under the putters' lock
         std::atomic<std::uint64_t> state;
         std::uint64_t seen_get;  // the getters' state, when it was last looked at
-        std::uint64_t backed;    // so many units have been given memory, ever
+        // Up to here there is memory ahead; in a small ring everywhere if that is all around it.
+        std::uint32_t backed;
+        std::uint32_t backed_from;
     };
     struct get_line {  // changed under the getters' lock
         std::atomic<std::uint64_t> state;
         std::uint64_t seen_put;
-        std::atomic<std::uint64_t> taking;    // into a lease: the state after it
-        std::atomic<std::uint32_t> again;     // leases that wait to be delivered again
-        std::atomic<std::uint32_t> released;  // up to here putters may write, in a large ring
+        std::atomic<std::uint64_t> taking;  // into a lease: the state after it
+        std::atomic<std::uint32_t> again;   // leases that wait to be delivered again
+        // Up to here memory has been given back, and putters may write in a large ring.
+        std::atomic<std::uint32_t> released;
     };
     static_assert(sizeof(put_line) <= object_memory::line_room);
     static_assert(sizeof(get_line) <= object_memory::line_room);
@@ -109,6 +117,7 @@ private:
     [[nodiscard]] bool sane(std::uint64_t put, std::uint64_t got) const noexcept;
     bool back(std::uint32_t position, std::uint32_t need) noexcept;
     void give_back(std::uint32_t to) noexcept;
+    outcome demand_room() noexcept;
     void recover_putters() noexcept;
     void recover_getters() noexcept;
     std::size_t own_place() noexcept;
