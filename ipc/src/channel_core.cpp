@@ -72,9 +72,10 @@ channel_writer_core::channel_writer_core(ring_segment own_memory, ring_segment p
 bool channel_writer_core::find_room(std::uint64_t span) noexcept {
     if (stopped_) return false;
     flush();
-    if (!valid()) stopped_ = true;
     const std::uint64_t head = peer_position();
-    if (head < seen_ || head > tail_ || (head & (step_ - 1)) != 0)
+    if (!valid())
+        stopped_ = true;  // this side has another handle now
+    else if (head < seen_ || head > tail_ || (head & (step_ - 1)) != 0)
         fail();
     else
         seen_ = head;
@@ -135,9 +136,10 @@ channel_reader_core::channel_reader_core(ring_segment own_memory, ring_segment p
 bool channel_reader_core::find_more() noexcept {
     if (stopped_) return false;
     if (untold_) tell();
-    if (!valid()) stopped_ = true;
     const std::uint64_t tail = peer_position();
-    if (tail < seen_ || tail - released_ > limit_ || (tail & (step_ - 1)) != 0)
+    if (!valid())
+        stopped_ = true;  // this side has another handle now
+    else if (tail < seen_ || tail - released_ > limit_ || (tail & (step_ - 1)) != 0)
         fail();
     else
         seen_ = tail;
