@@ -51,7 +51,7 @@ void channel_side::wait(side_waiter& one, waiter who) {
     if (home_ == nullptr) {
         watch::begin(home);
         home_ = &home;
-        by_socket_ = !io::has_futex_wait();
+        without_futex_ = !io::has_futex_wait();
     } else if (home_ != &home) {
         throw_error(errc::wrong_thread, "wait", object(name_));
     }
@@ -73,11 +73,11 @@ bool channel_side::serve_all() noexcept {
 
 // --- waking ---
 
-void channel_side::wake(std::uint32_t asleep) noexcept {
+void channel_side::wake(std::uint64_t asleep) noexcept {
     told_ = asleep;
     if (asleep == has_closed) {
         peer_gone();
-    } else if ((asleep & 1) != 0) {
+    } else if ((asleep & by_socket) != 0) {
         const char byte = 'w';
         [[maybe_unused]] const auto n =
             ::send(control_.get(), &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -95,20 +95,26 @@ bool channel_side::look() noexcept {
 bool channel_side::arm() noexcept {
     if (untold_) tell();
     if (waiting_.empty()) return true;
-    // A number that the other side has not answered yet, and that is not has_closed.
-    sleeps_ = (sleeps_ + 1) & 0x3fffffff;
-    if (sleeps_ == 0) sleeps_ = 1;
+    // A number that the other side has not answered yet, and that never makes has_closed.
+    const std::uint32_t sleep = (own().sleeps.load(std::memory_order_relaxed) + 1) & 0x1fffffff;
+    own().sleeps.store(sleep, std::memory_order_relaxed);
+    const std::uint64_t how =
+        (std::uint64_t{sleep | 0x40000000} << 33) | (without_futex_ ? by_socket : 0);
     asleep_ = true;
-    own().asleep.store(sleeps_ << 1 | (by_socket_ ? 1 : 0), std::memory_order_seq_cst);
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    if (serve_all()) return false;
+    for (;;) {
+        const auto seen = static_cast<std::uint32_t>(seen_);
+        own().asleep.store(how | seen, std::memory_order_seq_cst);
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+        if (serve_all()) return false;
+        if (seen == static_cast<std::uint32_t>(seen_)) break;
+    }
     // A wait that is armed already ends with the next wake, whatever value it was armed for.
-    if (!by_socket_ && !wake_op_.active() &&
+    if (!without_futex_ && !wake_op_.active() &&
         !wake_op_.begin(
             *home_, io::futex_wait(low_half(peer().position), static_cast<std::uint32_t>(seen_))))
         return false;
     if (!gone_ && !control_op_.active() &&
-        !control_op_.begin(*home_, io::poll(control_.get(), by_socket_ ? POLLIN : short{0}))) {
+        !control_op_.begin(*home_, io::poll(control_.get(), without_futex_ ? POLLIN : short{0}))) {
         heard(control_op_.result());
         return false;
     }
@@ -131,7 +137,7 @@ void channel_side::heard(int events) noexcept {
     if (users_ == 0) return delete_if_unused();
     if (events < 0 || closed_) return;
     bool ended = (events & (POLLHUP | POLLERR)) != 0;
-    if (by_socket_) {
+    if (without_futex_) {
         std::array<char, 64> bytes;
         ::ssize_t n = 0;
         while ((n = ::recv(control_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT)) > 0) {

@@ -324,9 +324,8 @@ TEST_CASE("closing ends what waits, and views stay readable") {
         std::error_code writing;
         co_await open_nursery([&](nursery& n) -> task<> {
             n.start([&]() -> task<> {
-                reading = co_await code_of_task([&]() -> task<> {
-                    auto none = co_await ends.reader.receive();
-                });
+                reading = co_await code_of_task(
+                    [&]() -> task<> { auto none = co_await ends.reader.receive(); });
             });
             n.start([&]() -> task<> {
                 writing = co_await code_of_task([&] { return put(ends.writer, 2); });

@@ -31,10 +31,13 @@ private:
 /// One of the two sides of a channel, as somebody who waits for the other, and whom the other waits
 /// for. Each side has words that it alone writes (side_words), so nothing here needs a lock:
 ///
-///     sleeper: asleep = how to wake it; fence; looks at the other's position; sleeps on it
-///     other:   position = ...; fence; looks at asleep, and wakes if that is a new sleep
+///     sleeper: asleep = {which sleep, how to wake it, the other's position that it has seen}
+///              fence; looks at the other's position; sleeps until it is another
+///     other:   position = ...; fence; looks at asleep, and wakes if that is a sleep which it has
+///              not ended yet, over an earlier position than this one
 ///
-/// The low bit of `asleep` says how: by a futex wake of the position's low half, or, where rings
+/// So a wake comes either to one who sleeps already, or to one whom the kernel does not let sleep,
+/// and is sent once. A sleeper is woken by a futex wake of the position's low half, or, where rings
 /// know no futex (before Linux 6.7), by a byte in the socket between the two. That socket hangs up
 /// when the last handle of the other side is gone, in whatever way its process ended, so whoever
 /// dies between the two steps wakes as well.
@@ -75,7 +78,7 @@ protected:
     /// Tells the position to the other side, and wakes it if it sleeps.
     void commit(std::uint64_t position) noexcept {
         own().position.store(position, std::memory_order_seq_cst);
-        wake_sleeper(peer().asleep.load(std::memory_order_seq_cst));
+        wake_sleeper(peer().asleep.load(std::memory_order_seq_cst), position);
     }
     /// The same, but the other side is not woken before the loop turns.
     void commit_later(std::uint64_t position) noexcept {
@@ -85,7 +88,8 @@ protected:
     void tell() noexcept {
         untold_ = false;
         std::atomic_thread_fence(std::memory_order_seq_cst);
-        wake_sleeper(peer().asleep.load(std::memory_order_relaxed));
+        wake_sleeper(peer().asleep.load(std::memory_order_relaxed),
+                     own().position.load(std::memory_order_relaxed));
     }
     [[nodiscard]] bool on_loop() const noexcept { return watch::begun(); }
 
@@ -127,13 +131,14 @@ private:
         void completed() noexcept override { side.heard(result()); }
         channel_side& side;
     };
-    static constexpr std::uint32_t has_closed = 0xffffffff;
+    static constexpr std::uint64_t has_closed = ~std::uint64_t{0};
+    static constexpr std::uint64_t by_socket = std::uint64_t{1} << 32;
 
-    void wake_sleeper(std::uint32_t asleep) noexcept {
-        if (asleep != 0 && asleep != told_) [[unlikely]]
-            wake(asleep);
+    void wake_sleeper(std::uint64_t asleep, std::uint64_t position) noexcept {
+        if (asleep != 0) [[unlikely]]
+            if (asleep != told_ && std::uint32_t(asleep) != std::uint32_t(position)) wake(asleep);
     }
-    [[gnu::cold]] void wake(std::uint32_t asleep) noexcept;
+    [[gnu::cold]] void wake(std::uint64_t asleep) noexcept;
     bool look() noexcept override;
     bool arm() noexcept override;
     void disarm() noexcept override;
@@ -152,10 +157,9 @@ private:
     loop* home_ = nullptr;
     unsigned users_ = 1;
     std::uint32_t claim_ = 0;
-    std::uint32_t sleeps_ = 0;
-    std::uint32_t told_ = 0;  // which sleep of the other side has been ended
+    std::uint64_t told_ = 0;  // which sleep of the other side has been ended
     bool asleep_ = false;
-    bool by_socket_ = false;
+    bool without_futex_ = false;
     bool closed_ = false;
     bool failed_ = false;
     bool handed_on_ = false;

@@ -15,9 +15,11 @@ struct side_words {
     /// half is what the other side sleeps on.
     alignas(128) std::atomic<std::uint64_t> position{0};
     /// How the other side wakes this one: see channel_side. Apart from what changes all the time.
-    alignas(128) std::atomic<std::uint32_t> asleep{0};
+    alignas(128) std::atomic<std::uint64_t> asleep{0};
     /// How many handles there have been for this side, one after the other.
     std::atomic<std::uint32_t> claims{0};
+    /// How often this side has slept.
+    std::atomic<std::uint32_t> sleeps{0};
 };
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 
