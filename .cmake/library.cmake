@@ -20,6 +20,10 @@ function(runnel_library name)
     target_compile_features(runnel_${name} PUBLIC cxx_std_20)
     target_sources(runnel_${name} PUBLIC FILE_SET HEADERS BASE_DIRS include FILES ${headers})
     target_include_directories(runnel_${name} PRIVATE src)
+    # As clang does anyway: code within a library may be inlined, though it is made for a shared one.
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+        target_compile_options(runnel_${name} PRIVATE -fno-semantic-interposition)
+    endif()
     if(PROJECT_IS_TOP_LEVEL)  # what is lost in a conversion is a bug here, and noise in tests
         target_compile_options(runnel_${name} PRIVATE -Wconversion -Wno-sign-conversion)
     endif()

@@ -51,6 +51,12 @@ void child::started(::pid_t pid, unique_fd pidfd, unique_fd control) noexcept {
     control_ = std::move(control);
 }
 
+void child::gone(::pid_t pid, unique_fd control) noexcept {
+    pid_ = pid;
+    control_ = std::move(control);
+    ended_ = true;
+}
+
 child::~child() {
     if (!pidfd_ || ended()) return;
     const auto now = std::chrono::steady_clock::now();

@@ -63,25 +63,21 @@ std::vector<int> open_numbers() {
     return all;
 }
 
-/// Descriptors of its own for the handles among the arguments; then nothing else of the parent's is
-/// left open, and no number is free that something in the child's copy of memory still refers to.
-std::vector<unique_fd> take_handles(const child_start& start) {
-    const std::span<const int> given = start.args.handles();
-    const std::vector<int> inherited = open_numbers();
-    std::vector<unique_fd> own;
-    own.reserve(given.size());
-    for (const int number : given) {
-        own.emplace_back(::fcntl(number, F_DUPFD_CLOEXEC, 3));
-        if (!own.back()) throw_errno(errno, "duplicate", "descriptor", number);
-    }
-    for (const int number : inherited) {
-        if (number == start.control.get() || number == start.placeholder) continue;
+/// Leaves nothing of the parent's open but the descriptors that are the child's, and no number free
+/// that something in the child's copy of memory still refers to.
+void close_the_parents(const child_start& start) {
+    for (const unique_fd& each : start.room) ::close(each.get());
+    std::vector<int> kept{start.control.get(), start.placeholder};
+    for (const unique_fd& each : start.handles) kept.push_back(each.get());
+    std::ranges::sort(kept);
+    for (const int number : open_numbers()) {
+        if (std::ranges::binary_search(kept, number)) continue;
         // 0, 1 and 2 stay, unless the host had closed them and something else is there: whatever
         // closes on exec is not a standard stream.
         if (number <= 2 && (::fcntl(number, F_GETFD) & FD_CLOEXEC) == 0) continue;
-        ::dup3(start.placeholder, number, O_CLOEXEC);
+        // Numbers beyond a limit that was lowered since cannot be occupied, nor given out again.
+        if (::dup3(start.placeholder, number, O_CLOEXEC) < 0) ::close(number);
     }
-    return own;
 }
 
 void flush_streams() noexcept {
@@ -174,9 +170,9 @@ void child_main(child_start& start) noexcept {
         reset_signals();
         // exit() in the child runs this first, and nothing of what the parent has registered.
         ::on_exit([](int code, void*) { leave(code); }, nullptr);
-        std::vector<unique_fd> handles = take_handles(start);
+        close_the_parents(start);
         identity::own().become(start.name, start.automatic_name);
-        decoder in(start.args.bytes(), handles);
+        decoder in(start.args.bytes(), start.handles);
         run(supervised(start, in, out));
     } catch (...) {
         out.send_error();

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <span>
 #include <string>
+#include <vector>
 
 #include <runnel/ipc/coder.hpp>
 #include <runnel/ipc/detail/call.hpp>
@@ -17,6 +19,8 @@ struct child_start {
     child_body body;
     const void* fn;
     unique_fd& control;
+    std::vector<unique_fd>& handles;  // the child's own, for those among the arguments
+    std::span<const unique_fd> room;  // to be closed: what the child's loop needs
     int placeholder;
 };
 

@@ -5,23 +5,19 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <stdexcept>
 #include <string>
-#include <string_view>
 
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <runnel/as_result.hpp>
@@ -35,21 +31,21 @@
 // awaits, and when the thread dies the kernel marks the mutex.
 //
 // Nobody waits on the mutex itself: a mark wakes one waiter only, who may die as well. A waiter
-// waits for the release by the owner whom it has seen, and for that owner's death, whichever comes;
-// every release wakes all waiters. So what a waiter waits for always comes, and it looks again:
-//   waiter: seen = released; waiting = 1; trylock fails; owner's pidfd; owner still the same;
-//           wait until released != seen or the pidfd is readable
-//   owner:  unlock; ++released; if waiting was 1, wake all        (dead in between: the pidfd
-//   tells)
+// waits for whom it has seen own the mutex: for the release by that owner, or its death.
+//   waiter: seen = released; ++waits; trylock fails; owner's pidfd; owner still the same;
+//           wait until released != seen or the pidfd is readable; look again
+//   owner:  unlock; n = waits; ++released; if woken != n: wake all, then woken = n
+// An owner does not rely on others, who may have taken the mutex since and died with it: whoever
+// watches him has counted before he looks at `waits`, and is found woken, or is woken by him, or by
+// his death. `woken` says what is done, never what is about to be done, so that no death on the way
+// takes a wake-up along. It may fall behind (two who release store in the wrong order, waiters
+// die); one needless call to the kernel mends that.
 //
-// Where the kernel has no futex operation for rings (before 6.7), a waiter leaves an eventfd of its
-// own in the register, a queue of descriptors in the kernel, and the owner takes out and rings all
-// before it unlocks, while it is still the owner whom these waiters watch:
-//   waiter: seen = released; leave the eventfd; waiting = 1; trylock fails; owner's pidfd;
-//           owner still the same, and released == seen; wait for the eventfd or the pidfd
-//   owner:  ++released; if waiting was 1, ring all; ++released; unlock
-// The first increment is for a waiter that the owner does not see in `waiting`; the second for one
-// who was rung for another owner than the one it is about to watch.
+// Where the kernel has no futex operation for rings (before 6.7), bells are rung instead. A bell is
+// a pipe whose only writing end its maker leaves, before it counts, in the register, a queue of
+// descriptors in the kernel. Receiving it without taking the descriptor closes that end, in the
+// same call, and this is the ringing: nobody can die between the one and the other, and no room for
+// descriptors is needed. Hence anybody may ring, at any time; that is no more than a needless look.
 
 namespace runnel::ipc::detail {
 
@@ -57,37 +53,21 @@ struct mutex_segment {
     std::uint64_t magic;  // last to be written; it stands for this layout
     std::uint32_t registered;
     std::atomic<std::uint32_t> released;
-    std::atomic<std::uint32_t> waiting;
-    std::atomic<std::uint64_t> task;  // of the owner
+    std::atomic<std::uint32_t> waits;  // begun so far
+    std::atomic<std::uint32_t> woken;  // those of them that have been woken
+    std::atomic<std::uint64_t> task;   // of the owner
     ::pthread_mutex_t lock;
 };
 
 namespace {
 
 constexpr std::uint64_t magic =
-    0x72756e6e6c6d7431 ^ sizeof(::pthread_mutex_t) ^ (std::uint64_t{__GLIBC__} << 56);
+    0x72756e6e6c6d7432 ^ sizeof(::pthread_mutex_t) ^ (std::uint64_t{__GLIBC__} << 56);
 constexpr const char* object = "ipc mutex";
 
 static_assert(std::atomic<std::uint32_t>::is_always_lock_free &&
               std::atomic<std::uint64_t>::is_always_lock_free);
 static_assert(sizeof(std::atomic<std::uint32_t>) == sizeof(std::uint32_t));
-
-/// Does the kernel know IORING_OP_FUTEX_WAIT, and is it wanted?
-bool futex_operations() {
-    const char* list = std::getenv("RUNNEL_DISABLE");
-    std::string_view rest = list != nullptr ? list : "";
-    while (!rest.empty()) {
-        const std::size_t end = rest.find(',');
-        if (rest.substr(0, end) == "futex") return false;
-        rest = end == rest.npos ? "" : rest.substr(end + 1);
-    }
-    ::utsname kernel{};
-    unsigned major = 0;
-    unsigned minor = 0;
-    ::uname(&kernel);
-    if (std::sscanf(kernel.release, "%u.%u", &major, &minor) != 2) return false;
-    return major > 6 || (major == 6 && minor >= 7);
-}
 
 std::uint32_t own_tid() noexcept { return static_cast<std::uint32_t>(::gettid()); }
 
@@ -138,14 +118,13 @@ mutex_state::mutex_state()
         throw_errno(errno, "ftruncate", object);
     if (::fcntl(memory_.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
         throw_errno(errno, "seal", object);
-    const bool registered = !futex_operations();
+    const bool registered = !io::has_futex_wait();
     if (registered) {
         std::array<int, 2> ends{};
         if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0)
             throw_errno(errno, "socketpair", object);
         register_out_.reset(ends[0]);
         register_in_.reset(ends[1]);
-        spare_ = register_in_.duplicate();
     }
     map();
     ::pthread_mutexattr_t how;
@@ -173,7 +152,6 @@ mutex_state::mutex_state(unique_fd memory, unique_fd register_out, unique_fd reg
         ::munmap(shared_, sizeof(mutex_segment));
         throw_error(errc::protocol, "attach", object);
     }
-    if (register_in_) spare_ = register_in_.duplicate();
 }
 
 mutex_state::~mutex_state() {
@@ -224,16 +202,17 @@ void mutex_state::unlock() noexcept {
         std::abort();
     }
     shared_->task.store(0, std::memory_order_relaxed);
-    if (shared_->registered != 0) {
-        shared_->released.fetch_add(1);
-        if (shared_->waiting.exchange(0) != 0) ring_registered();
-        shared_->released.fetch_add(1);
-        ::pthread_mutex_unlock(&shared_->lock);
-    } else {
-        ::pthread_mutex_unlock(&shared_->lock);
-        shared_->released.fetch_add(1);
-        if (shared_->waiting.exchange(0) != 0) wake_all(shared_->released);
-    }
+    ::pthread_mutex_unlock(&shared_->lock);
+    // Not a mere load: ordered with the increments of those who have seen the mutex held. Before
+    // `released`, so that all who are counted have seen an older one and do not sleep through it.
+    const std::uint32_t waits = shared_->waits.fetch_add(0);
+    shared_->released.fetch_add(1);
+    if (shared_->woken.load() == waits) return;
+    if (shared_->registered != 0)
+        ring_all();
+    else
+        wake_all(shared_->released);
+    shared_->woken.store(waits);
 }
 
 mutex_state::owner_watch mutex_state::watch_owner() const {
@@ -255,12 +234,19 @@ mutex_state::owner_watch mutex_state::watch_owner() const {
     return watch;
 }
 
-unique_fd mutex_state::register_bell() {
-    unique_fd bell(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (!bell) throw_errno(errno, "eventfd", object);
-    char byte = 'w';
+std::shared_ptr<const unique_fd> mutex_state::bell() {
+    const std::lock_guard alone(bell_lock_);
+    if (bell_) {
+        ::pollfd rung{bell_->get(), POLLIN, 0};
+        if (::poll(&rung, 1, 0) == 0) return bell_;
+    }
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw_errno(errno, "wait", object);
+    const unique_fd writing(ends[1]);
+    auto made = std::make_shared<const unique_fd>(ends[0]);
+    char byte = 'b';
     ::iovec part{&byte, 1};
-    const int number = bell.get();
+    const int number = writing.get();
     alignas(::cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof number)> control{};
     ::msghdr message{};
     message.msg_iov = &part;
@@ -272,52 +258,37 @@ unique_fd mutex_state::register_bell() {
     first->cmsg_type = SCM_RIGHTS;
     first->cmsg_len = CMSG_LEN(sizeof number);
     std::memcpy(CMSG_DATA(first), &number, sizeof number);
-    if (::sendmsg(register_in_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-        throw_errno(errno, "wait", object);
-    return bell;
+    for (bool full = false;
+         ::sendmsg(register_in_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0; full = true) {
+        if (full || (errno != EAGAIN && errno != ETOOMANYREFS)) throw_errno(errno, "wait", object);
+        ring_all();  // it is full, of bells of the dead more likely than not
+    }
+    return bell_ = std::move(made);
 }
 
-void mutex_state::ring_registered() noexcept {
-    spare_.reset();
-    for (;;) {
-        char byte;
-        ::iovec part{&byte, 1};
-        alignas(::cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int))> control;
-        ::msghdr message{};
-        message.msg_iov = &part;
-        message.msg_iovlen = 1;
-        message.msg_control = control.data();
-        message.msg_controllen = control.size();
-        const ::ssize_t n =
-            ::recvmsg(register_out_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) break;
-        const ::cmsghdr* first = CMSG_FIRSTHDR(&message);
-        if (first == nullptr || first->cmsg_type != SCM_RIGHTS) continue;
-        int number = -1;
-        std::memcpy(&number, CMSG_DATA(first), sizeof number);
-        const unique_fd bell(number);
-        const std::uint64_t one = 1;
-        [[maybe_unused]] const auto written = ::write(bell.get(), &one, sizeof one);
-    }
-    spare_.reset(::fcntl(register_in_.get(), F_DUPFD_CLOEXEC, 0));
+void mutex_state::ring_all() noexcept {
+    char byte;
+    ::ssize_t n;
+    do {
+        n = ::recv(register_out_.get(), &byte, 1, MSG_DONTWAIT);
+    } while (n > 0 || (n < 0 && errno == EINTR));
 }
 
 task<held_mutex> mutex_state::wait(std::shared_ptr<mutex_state> self, std::uint64_t for_task) {
     mutex_segment& shared = *self->shared_;
     for (;;) {
         const std::uint32_t seen = shared.released.load();
-        unique_fd bell;
-        if (shared.registered != 0) bell = self->register_bell();
-        shared.waiting.store(1);
+        std::shared_ptr<const unique_fd> bell;
+        if (shared.registered != 0) bell = self->bell();
+        shared.waits.fetch_add(1);
         held_mutex held = take(self, for_task);
         if (held) co_return held;
         const owner_watch owner = self->watch_owner();
-        if (owner.changed || shared.released.load() != seen) continue;
+        if (owner.changed) continue;
 
         const auto& word = reinterpret_cast<const std::uint32_t&>(shared.released);
         auto futex = as_result(io::futex_wait(word, seen).on(object));
-        auto rung = as_result(io::poll(bell.get(), POLLIN));
+        auto rung = as_result(io::poll(bell ? bell->get() : -1, POLLIN));
         auto died = as_result(io::poll(owner.pidfd.get(), POLLIN));
         std::error_code error;
         if (shared.registered == 0 && owner.pidfd) {

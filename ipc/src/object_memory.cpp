@@ -57,7 +57,7 @@ object_memory::object_memory(const object_type& what)
     if (::ftruncate(memory_.get(), static_cast<::off_t>(guarded_ * page_size + body_)) != 0)
         throw_errno(errno, "ftruncate", object);
     if (::fcntl(memory_.get(), F_ADD_SEALS, seals) != 0) throw_errno(errno, "seal", object);
-    map(what.name);
+    map(what);
     auto& head = *reinterpret_cast<header*>(at_);
     head.version = version;
     head.kind = what.kind;
@@ -96,17 +96,17 @@ object_memory::object_memory(unique_fd memory, const object_type& what)
         (what.body != 0 && head.body != whole_pages(what.body)))
         refuse(what.name, "it has another size than it says");
     body_ = head.body;
-    map(what.name);
+    map(what);
 }
 
-void object_memory::map(const char* name) {
-    const std::string object = std::string("ipc ") + name;
+void object_memory::map(const object_type& what) {
+    const std::string object = std::string("ipc ") + what.name;
     const std::size_t distance = robust_lock::node_distance();
     if (distance < lock_from_end || distance > page_size ||
         static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)) != page_size)
         throw_errno(ENOSYS, "lay out the memory of", object);
-    const std::size_t length = 2 * guarded_ * page_size + body_;
-    void* at = ::mmap(nullptr, length, PROT_READ | PROT_WRITE,
+    mapped_ = 2 * guarded_ * page_size + (what.mirrored ? 2 : 1) * body_;
+    void* at = ::mmap(nullptr, mapped_, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at == MAP_FAILED) throw_errno(errno, "mmap", object);
     at_ = static_cast<std::byte*>(at);
@@ -116,11 +116,12 @@ void object_memory::map(const char* name) {
                       memory_.get(), static_cast<::off_t>(offset)) != MAP_FAILED;
     };
     bool fine = place(body(), body_, body_offset());
+    if (what.mirrored) fine = fine && place(body() + body_, body_, body_offset());
     for (std::size_t i = 0; i < guarded_; ++i)
         fine = fine && place(page(i), page_size, i * page_size);
     if (!fine) {
         const int error = errno;
-        ::munmap(at_, length);
+        ::munmap(at_, mapped_);
         at_ = nullptr;
         throw_errno(error, "mmap", object);
     }
@@ -131,10 +132,11 @@ void object_memory::swap(object_memory& other) noexcept {
     std::swap(at_, other.at_);
     std::swap(guarded_, other.guarded_);
     std::swap(body_, other.body_);
+    std::swap(mapped_, other.mapped_);
 }
 
 object_memory::~object_memory() {
-    if (at_ != nullptr) ::munmap(at_, 2 * guarded_ * page_size + body_);
+    if (at_ != nullptr) ::munmap(at_, mapped_);
 }
 
 }  // namespace runnel::ipc::detail

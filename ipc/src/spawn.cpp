@@ -89,20 +89,46 @@ std::shared_ptr<child> start_child(std::string_view name, std::chrono::nanosecon
     // others fail with EBADF.
     const unique_fd placeholder = above_stdio(::open("/", O_PATH | O_CLOEXEC), "open");
 
+    // Taken here, where it can be told if there are no more: the child has no more room than its
+    // parent, since the numbers of the parent's descriptors stay occupied in it.
+    std::vector<unique_fd> handles;
+    handles.reserve(args.handles().size());
+    for (const int number : args.handles())
+        handles.push_back(above_stdio(::fcntl(number, F_DUPFD_CLOEXEC, 3), "duplicate a handle"));
+    std::array<unique_fd, 3> room;  // a loop's two, and one to look with
+    for (unique_fd& each : room)
+        each = above_stdio(::fcntl(placeholder.get(), F_DUPFD_CLOEXEC, 3), "make room");
+
     const std::string automatic = identity::own().next_child();
     const auto made = std::make_shared<child>(name.empty() ? automatic : std::string(name), grace);
-    child_start start{made->name(), automatic, args, body, fn, child_end, placeholder.get()};
+    child_start start{made->name(), automatic,        args, body, fn, child_end, handles,
+                      room,         placeholder.get()};
     flush_streams();
     ::pid_t pid;
+    unique_fd pidfd;
+    int why;
     {
+        // Until there is a pidfd, since a handler of the host may wait for any child.
         const signals_blocked around;
         pid = ::fork();
         if (pid == 0) child_main(start);
+        why = errno;
+        child_end.reset();
+        handles.clear();
+        room = {};  // for the pidfd, too
+        if (pid > 0) {
+            pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+            why = errno;
+        }
     }
-    if (pid < 0) throw_errno(errno, "fork", "process");
-    unique_fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    if (pid < 0) throw_errno(why, "fork", "process");
+    if (!pidfd && why == ESRCH) {
+        // The host ignores SIGCHLD, and the kernel has reaped the child already: the number is
+        // nobody's now, or somebody else's.
+        made->gone(pid, std::move(parent_end));
+        return made;
+    }
     if (!pidfd) {
-        const int why = errno;
         ::kill(pid, SIGKILL);
         while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
         }

@@ -67,6 +67,10 @@ bool wait_hub::arm() noexcept {
         return false;
     }
     if (serve_all()) return false;
+    if (!waiting_.empty() && waiting_.front().undecided()) {
+        ::sched_yield();
+        return false;
+    }
     if (!futex_.active()) {
         const auto& word = reinterpret_cast<const std::uint32_t&>(bell_.rung);
         const bool waits = registered_.used()
@@ -77,16 +81,16 @@ bool wait_hub::arm() noexcept {
             return false;
         }
     }
-    if (hangup_ >= 0 && !gone_ && !gone_op_.active() &&
-        !gone_op_.begin(home_, io::poll(hangup_, 0))) {
-        peer_gone(gone_op_.result());
-        return false;
-    }
-    return true;
+    watch_hangup();
+    return waiting_.empty() || arm_more();
+}
+
+void wait_hub::watch_hangup() noexcept {
+    if (hangup_ < 0 || gone_ || gone_op_.active()) return;
+    if (!gone_op_.begin(home_, io::poll(hangup_, 0))) peer_gone(gone_op_.result());
 }
 
 void wait_hub::woken() noexcept {
-    entered_.reset();
     if (retired_)
         delete_if_unused();
     else
@@ -108,6 +112,7 @@ void wait_hub::retire() noexcept {
     watch::end();
     futex_.cancel();
     gone_op_.cancel();
+    retire_more();
 }
 
 void wait_hub::release() noexcept {
@@ -122,7 +127,7 @@ void wait_hub::release() noexcept {
 }
 
 void wait_hub::delete_if_unused() noexcept {
-    if (users_ == 0 && !futex_.active() && !gone_op_.active()) delete this;
+    if (users_ == 0 && !futex_.active() && !gone_op_.active() && !more_active()) delete this;
 }
 
 }  // namespace runnel::ipc::detail

@@ -81,4 +81,8 @@ int call_now(const io_request& request) noexcept;
 /// RUNNEL_DISABLE=a,b,c in the environment?
 bool feature_disabled(const char* feature) noexcept;
 
+/// Does the kernel's ring know how to wait for a futex? Asked once a process, of the first ring or,
+/// if there has been none, of one made for that; where none can be made, no.
+bool kernel_has_futex() noexcept;
+
 }  // namespace runnel::detail

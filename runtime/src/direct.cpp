@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <runnel/io.hpp>
+
 #include "backend.hpp"
 
 namespace runnel::detail {
@@ -81,3 +83,7 @@ bool feature_disabled(const char* feature) noexcept {
 }
 
 }  // namespace runnel::detail
+
+bool runnel::io::has_futex_wait() noexcept {
+    return !runnel::detail::feature_disabled("futex") && runnel::detail::kernel_has_futex();
+}

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <sched.h>
+
 namespace runnel::detail {
 
 /// How long to watch memory before sleeping in the kernel. Waking an idle CPU costs tens of
@@ -11,6 +13,7 @@ class spin_policy {
 public:
     /// How many bursts, each followed by a sched_yield, this wait may spend.
     unsigned bursts() noexcept {
+        if (waits_++ % look_every == 0) find_cpus();
         if (limit_ != 0) return limit_;
         if (++skipped_ < probe_every) return 0;
         skipped_ = 0;
@@ -19,10 +22,11 @@ public:
     void succeeded() noexcept { limit_ = most; }
     void failed() noexcept { limit_ = limit_ > probe ? limit_ / 2 : 0; }
 
-    /// About 0.3 us of looking; true as soon as `condition` holds.
+    /// About 0.3 us of looking; true as soon as `condition` holds. Where this thread has one CPU
+    /// only, nobody can change anything meanwhile, and it is one look.
     template <class F>
-    static bool burst(F&& condition) noexcept {
-        for (int i = 0; i < 12; ++i) {
+    bool burst(F&& condition) noexcept {
+        for (int i = 0; i < looks_; ++i) {
             if (condition()) return true;
             pause();
         }
@@ -37,11 +41,20 @@ private:
         asm volatile("yield");
 #endif
     }
+    void find_cpus() noexcept {
+        ::cpu_set_t allowed;
+        const bool one =
+            ::sched_getaffinity(0, sizeof allowed, &allowed) == 0 && CPU_COUNT(&allowed) == 1;
+        looks_ = one ? 1 : 12;
+    }
     static constexpr unsigned most = 64;
     static constexpr unsigned probe = 8;
     static constexpr unsigned probe_every = 32;
     unsigned limit_ = most;
     unsigned skipped_ = 0;
+    static constexpr unsigned look_every = 1024;  // the CPUs that are allowed can change
+    unsigned waits_ = 0;
+    int looks_ = 12;
 };
 
 }  // namespace runnel::detail

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The only file that speaks to io_uring. liburing sets the ring up and gives submission entries;
 // the enter calls are made here, since one call has to submit, wait and carry the deadline.
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -16,8 +17,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <runnel/io.hpp>
 
 #include "backend.hpp"
 #include "diagnosis.hpp"
@@ -102,6 +101,8 @@ constexpr std::uint64_t ignored_answer = 0;
     std::abort();
 }
 
+std::atomic<int> futex_known{-1};  // what the kernel said, once somebody has asked
+
 kernel_features probe(io_uring& ring) noexcept {
     kernel_features found;
     if (io_uring_probe* answer = io_uring_get_probe_ring(&ring)) {
@@ -111,6 +112,7 @@ kernel_features probe(io_uring& ring) noexcept {
         };
         found.futex = has(kernel::op_futex_wait) && has(kernel::op_futex_wake);
         found.waitid = has(kernel::op_waitid);
+        futex_known.store(found.futex, std::memory_order_relaxed);
         io_uring_free_probe(answer);
     }
     found.futex &= !feature_disabled("futex");
@@ -372,7 +374,7 @@ void uring_backend::wait(time_point until, sleeper& who) noexcept {
         bool seen = false;
         const auto anything = [&] { return something() || (seen = who.look()); };
         for (unsigned i = 0; i < bursts; ++i) {
-            if (spin_policy::burst(anything)) {
+            if (spin_.burst(anything)) {
                 spin_.succeeded();
                 if (!seen) poll();
                 return;
@@ -401,15 +403,14 @@ std::unique_ptr<backend> make_uring_backend(completion_sink& sink, unsigned entr
     return std::make_unique<uring_backend>(sink, entries);
 }
 
-}  // namespace runnel::detail
-
-bool runnel::io::has_futex_wait() noexcept {
-    static const bool known = [] {
-        io_uring ring;
-        if (io_uring_queue_init(2, &ring, 0) != 0) return false;
-        const bool found = runnel::detail::probe(ring).futex;
+bool kernel_has_futex() noexcept {
+    if (futex_known.load(std::memory_order_relaxed) < 0) {
+        io_uring ring{};
+        if (io_uring_queue_init(1, &ring, 0) != 0) return false;
+        probe(ring);
         io_uring_queue_exit(&ring);
-        return found;
-    }();
-    return known && !runnel::detail::feature_disabled("futex");
+    }
+    return futex_known.load(std::memory_order_relaxed) > 0;
 }
+
+}  // namespace runnel::detail

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// fd_pingpong over pipes and a socket pair; ipc_pipe over a stream socket pair, messages of a size
-// both sides know.
+// fd_pingpong over pipes and a socket pair; ipc_pipe over a stream socket pair, ipc_pingpong and
+// ipc_stream over pipes, messages of a size both sides know.
 #include <array>
 #include <vector>
 
@@ -33,25 +33,27 @@ co<> ping(In& in, Out& out, bytes& m, const bench::options& opt) {
     bench::report("roundtrip_ns", t.median_ns());
 }
 
-co<> take(socket_stream& s, bytes& m) {
+template <class In, class Out>
+co<> take(In& in, Out& out, bytes& m) {
     error_code ec;
     std::array<char, 1> answer{};
     for (;;) {
         for (int i = bench::one_way_count(long(m.size())); i; --i) {
-            co_await asio::async_read(s, asio::buffer(m), asio::redirect_error(use, ec));
+            co_await asio::async_read(in, asio::buffer(m), asio::redirect_error(use, ec));
             if (ec) co_return;
         }
-        co_await asio::async_write(s, asio::buffer(answer), use);
+        co_await asio::async_write(out, asio::buffer(answer), use);
     }
 }
 
-co<> stream(socket_stream& s, bytes& m, const bench::options& opt) {
+template <class In, class Out>
+co<> stream(In& in, Out& out, bytes& m, const bench::options& opt) {
     int count = bench::one_way_count(long(m.size()));
     std::array<char, 1> answer{};
     bench::meter t(opt);
     while (t.more(std::uint64_t(count))) {
-        for (int i = 0; i < count; ++i) co_await asio::async_write(s, asio::buffer(m), use);
-        co_await asio::async_read(s, asio::buffer(answer), use);
+        for (int i = 0; i < count; ++i) co_await asio::async_write(out, asio::buffer(m), use);
+        co_await asio::async_read(in, asio::buffer(answer), use);
     }
     bench::report("msgs_per_s", 1e9 / t.median_ns());
 }
@@ -80,21 +82,12 @@ void there_and_back(const bench::options& opt, bench::link l, std::size_t size) 
     other.wait();
 }
 
-void one_way(const bench::options& opt, std::size_t size) {
-    bench::link l = bench::link::sockets(SOCK_STREAM);
+void one_way(const bench::options& opt, bench::link l, std::size_t size) {
     bytes m(size, 1);
     bench::child other(opt, [&] {
-        asio::io_context ctx(1);
-        socket_stream s(ctx, asio::local::stream_protocol(), l.keep(1).in);
-        asio::co_spawn(ctx, take(s, m), rethrow);
-        ctx.run();
+        with_streams(l.keep(1), [&](auto& in, auto& out) { return take(in, out, m); });
     });
-    {
-        asio::io_context ctx(1);
-        socket_stream s(ctx, asio::local::stream_protocol(), l.keep(0).in);
-        asio::co_spawn(ctx, stream(s, m, opt), rethrow);
-        ctx.run();
-    }
+    with_streams(l.keep(0), [&](auto& in, auto& out) { return stream(in, out, m, opt); });
     other.wait();
 }
 
@@ -102,10 +95,19 @@ bench::job pingpong_job("fd_pingpong", "asio", [](const bench::options& opt) {
     there_and_back(opt, bench::link::open(opt), 64);
 });
 
+std::size_t size_of(const bench::options& opt) { return std::size_t(opt.number("msg", 64)); }
+
 bench::job messages_job("ipc_pipe", "asio", [](const bench::options& opt) {
-    std::size_t size = std::size_t(opt.number("msg", 64));
-    there_and_back(opt, bench::link::sockets(SOCK_STREAM), size);
-    one_way(opt, size);
+    there_and_back(opt, bench::link::sockets(SOCK_STREAM), size_of(opt));
+    one_way(opt, bench::link::sockets(SOCK_STREAM), size_of(opt));
+});
+
+bench::job pingpong_pipe_job("ipc_pingpong", "asio", [](const bench::options& opt) {
+    there_and_back(opt, bench::link::pipes(), size_of(opt));
+});
+
+bench::job stream_pipe_job("ipc_stream", "asio", [](const bench::options& opt) {
+    one_way(opt, bench::link::pipes(), size_of(opt));
 });
 
 }  // namespace

@@ -1,74 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""asyncio and multiprocessing.Pipe, called like the C++ programs (bench.hpp says how)."""
+"""asyncio and multiprocessing, called like the C++ programs (bench.hpp says how)."""
 import asyncio
 import functools
-import multiprocessing
-import multiprocessing.connection
 import os
 import random
 import signal
 import socket
 import sys
-import time
 
-now = time.perf_counter_ns
-CPUS = sorted(os.sched_getaffinity(0))
+sys.dont_write_bytecode = True  # the tree stays as it is
 
-
-class Meter:
-    """Median of slices; the first warms up. As bench::meter."""
-
-    def __init__(self, opt):
-        self.budget = float(opt.get("seconds", 0.15)) * 1e9
-        self.begin, self.warm, self.slices = None, False, []
-
-    def more(self, operations):
-        t = now()
-        if self.begin is None:
-            self.begin = t
-        elif not self.warm:
-            self.warm = True
-        else:
-            self.slices.append((t - self.slice) / operations)
-        if len(self.slices) >= 2048 or len(self.slices) >= 3 and t - self.begin > self.budget:
-            return False
-        self.slice = now()
-        return True
-
-    def median_ns(self):
-        return sorted(self.slices)[len(self.slices) // 2]
-
-
-def report(metric, value):
-    print(metric, f"{value:.6g}", flush=True)
-
-
-def place(opt, role):
-    if opt.get("cpu") == "two":
-        os.sched_setaffinity(0, {CPUS[role]})
-
-
-def fork(opt, body):
-    """A child process that runs body and exits; it ends when the parent closes its side."""
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(30)
-        place(opt, 1)
-        code = 1
-        try:
-            body()
-            code = 0
-        finally:
-            os._exit(code)
-    place(opt, 0)
-    return pid
-
-
-def wait(pid):
-    status = os.waitpid(pid, 0)[1]
-    if status:
-        sys.exit(f"child ended with status {status:#x}")
+import python_multiprocessing
+from python_bench import Meter, fork, report, wait
 
 
 def resident_bytes():
@@ -251,61 +195,17 @@ def fd_pingpong(opt):
     wait(pid)
 
 
-def ipc_pipe(opt, send, recv):
-    size = int(opt["msg"])
-    message = bytes(size)
-    count = 20000 if size <= 1024 else 1000 if size <= 65536 else 60
-    if size <= 1024:
-        count = 4000  # Python is slow enough for a shorter slice
-    for one_way in (False, True):
-        mine, other = multiprocessing.Pipe()
-
-        def child():
-            mine.close()
-            try:
-                while True:
-                    if not one_way:
-                        send(other, recv(other))
-                        continue
-                    for _ in range(count):
-                        recv(other)
-                    send(other, b"x")
-            except EOFError:
-                pass
-
-        pid = fork(opt, child)
-        other.close()
-        m = Meter(opt)
-        if one_way:
-            while m.more(count):
-                for _ in range(count):
-                    send(mine, message)
-                recv(mine)
-            report("msgs_per_s", 1e9 / m.median_ns())
-        else:
-            slice_ = 100 if size <= 1024 else 20
-            while m.more(slice_):
-                for _ in range(slice_):
-                    send(mine, message)
-                    recv(mine)
-            report("roundtrip_ns", m.median_ns())
-        mine.close()
-        wait(pid)
-
-
 def loop_job(body):
     return lambda opt: asyncio.run(body(opt))
 
 
-Connection = multiprocessing.connection.Connection
 JOBS = {
     ("switch", "asyncio"): loop_job(switch),
     ("spawn_task", "asyncio"): loop_job(spawn_task),
     ("nursery", "asyncio"): loop_job(nursery),
     ("timer", "asyncio"): loop_job(timer),
     ("fd_pingpong", "asyncio"): fd_pingpong,
-    ("ipc_pipe", "mp_pipe"): lambda o: ipc_pipe(o, Connection.send_bytes, Connection.recv_bytes),
-    ("ipc_pipe", "mp_pipe_object"): lambda o: ipc_pipe(o, Connection.send, Connection.recv),
+    **python_multiprocessing.JOBS,
 }
 
 

@@ -25,7 +25,11 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-OURS = "runnel"
+
+
+def ours(impl):
+    """runnel, or one of several of ours in a job: runnel_queue."""
+    return impl == "runnel" or impl.startswith("runnel_")
 
 
 def say(*words):
@@ -170,6 +174,10 @@ def ratio_text(ratios):
     return f"{statistics.median(ratios):{digits}} [{low:{digits}}..{high:{digits}}{few}]"
 
 
+def matches(impl, patterns):
+    return not ours(impl) and any(fnmatch.fnmatch(impl, p) for p in patterns.split(","))
+
+
 class Results:
     def __init__(self, job):
         self.job = job
@@ -187,10 +195,10 @@ class Results:
         larger = cell[1].endswith("_per_s")
         return sorted(self.rounds[cell], key=lambda i: self.median(cell, i), reverse=larger)
 
-    def ratios(self, cell, other):
-        """Runnel's cost over the other's, of the rounds that have both."""
-        ours, theirs = self.rounds[cell][OURS], self.rounds[cell][other]
-        both = [(ours[t], theirs[t]) for t in ours if t in theirs]
+    def ratios(self, cell, mine, other):
+        """The cost of mine over the other's, of the rounds that have both."""
+        a, b = self.rounds[cell][mine], self.rounds[cell][other]
+        both = [(a[t], b[t]) for t in a if t in b]
         return [b / a if cell[1].endswith("_per_s") else a / b for a, b in both if a and b]
 
     def name(self, cell):
@@ -203,28 +211,28 @@ class Results:
 
     def print_ratios(self):
         for cell in self.rounds:
-            if OURS not in self.rounds[cell]:
-                continue
-            for other in self.best_first(cell):
-                ratios = self.ratios(cell, other)
-                if other != OURS and ratios:
-                    say(f"ratio: {self.name(cell)} {OURS}/{other} {ratio_text(ratios)}")
+            there = self.best_first(cell)
+            for mine in filter(ours, there):
+                for other in there:
+                    ratios = self.ratios(cell, mine, other)
+                    if not ours(other) and ratios:
+                        say(f"ratio: {self.name(cell)} {mine}/{other} {ratio_text(ratios)}")
 
     def print_targets(self, cases):
-        for job, case, metric, against, limit in rows("targets.txt"):
+        for job, case, metric, mine, against, limit in rows("targets.txt"):
             if job != self.job or case not in cases:
                 continue
             cell, limit = (case, metric), float(limit)
             there = self.best_first(cell)
             if against == "-":
-                self.print_absolute(cell, limit)
+                self.print_absolute(cell, mine, limit)
                 continue
-            head = f"target: {self.name(cell)} <= {limit:.2f}x {against}"
-            rivals = [i for i in there if i != OURS and fnmatch.fnmatch(i, against)]
-            if OURS not in there or not rivals:
-                say(f"{head}: not measured, no {against if OURS in there else OURS}")
+            head = f"target: {self.name(cell)} {mine} <= {limit:.2f}x {against}"
+            rivals = [i for i in there if matches(i, against)]
+            if mine not in there or not rivals:
+                say(f"{head}: not measured, no {against if mine in there else mine}")
                 continue
-            ratios = self.ratios(cell, rivals[0])
+            ratios = self.ratios(cell, mine, rivals[0])
             if not ratios:
                 say(f"{head}: not measured, no round has both")
                 continue
@@ -235,11 +243,11 @@ class Results:
             chosen = f" ({rivals[0]})" if rivals[0] != against else ""
             say(f"{head}{chosen}: measured {ratio_text(ratios)} {verdict}")
 
-    def print_absolute(self, cell, limit):
-        head = f"target: {self.name(cell)} <= {limit:g}"
-        if OURS not in self.rounds[cell]:
-            return say(f"{head}: not measured, no {OURS}")
-        value = self.median(cell, OURS)
+    def print_absolute(self, cell, mine, limit):
+        head = f"target: {self.name(cell)} {mine} <= {limit:g}"
+        if mine not in self.rounds[cell]:
+            return say(f"{head}: not measured, no {mine}")
+        value = self.median(cell, mine)
         say(f"{head}: measured {value:.4g} {'met' if value <= limit else 'missed'}")
 
 

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <map>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -15,6 +16,8 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <runnel/io.hpp>
@@ -26,6 +29,7 @@
 
 #include "support/catch.hpp"
 #include "support/leaks.hpp"
+#include "support/system_calls.hpp"
 
 using namespace runnel;
 using namespace std::chrono_literals;
@@ -456,6 +460,59 @@ TEST_CASE("where there can be no more processes, spawn throws and keeps the argu
     });
 }
 
+TEST_CASE("a child that the host has reaped before spawn returns is a child that has ended") {
+    struct disposition {
+        explicit disposition(void (*now)(int)) : before(::signal(SIGCHLD, now)) {}
+        ~disposition() { ::signal(SIGCHLD, before); }
+        disposition(const disposition&) = delete;
+        disposition& operator=(const disposition&) = delete;
+        void (*before)(int);
+    };
+    constexpr auto steal = [](int) {
+        const int error = errno;
+        while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+        }
+        errno = error;
+    };
+    for (const bool ignored : {true, false}) {
+        INFO((ignored ? "SIGCHLD is ignored" : "a handler takes every child"));
+        const disposition of_host(ignored ? SIG_IGN : steal);
+        on_a_loop([ignored]() -> task<> {
+            support::on_system_call = [](const support::system_call& call) {
+                if (call.number != SYS_pidfd_open || call.result) return;
+                support::on_system_call = nullptr;
+                ::siginfo_t info{};  // until it has ended, and was reaped where that is done
+                ::waitid(P_PID, static_cast<::id_t>(call.arguments[0]), &info, WEXITED | WNOWAIT);
+            };
+            auto child = ipc::spawn(plus, 20, 22);
+            const auto status = co_await child.wait();
+            const int sum = co_await child.join();
+            CHECK(status.unknown());
+            CHECK(sum == 42);
+            CHECK(!child.alive());
+            CHECK((child.sentinel() == -1) == ignored);
+            child.kill();  // nobody
+            child.stop();
+        });
+    }
+}
+
+TEST_CASE("a descriptor beyond a limit that was lowered since does not leak into a child") {
+    on_a_loop([]() -> task<> {
+        ::rlimit before{};
+        ::getrlimit(RLIMIT_NOFILE, &before);
+        pipe_ends ends;
+        const unique_fd high(::fcntl(ends.write.get(), F_DUPFD_CLOEXEC, 300));
+        const ::rlimit few{100, before.rlim_max};
+        ::setrlimit(RLIMIT_NOFILE, &few);
+        auto child = ipc::spawn(
+            [](int number) { return ::write(number, "x", 1) < 0 && errno == EBADF; }, high.get());
+        ::setrlimit(RLIMIT_NOFILE, &before);
+        const bool closed = co_await child.join();
+        CHECK(closed);
+    });
+}
+
 TEST_CASE("where there are no more descriptors, spawn throws and leaves nothing behind") {
     on_a_loop([]() -> task<> {
         ::rlimit before{};
@@ -468,20 +525,34 @@ TEST_CASE("where there are no more descriptors, spawn throws and leaves nothing 
             if (!one) break;
             all.push_back(std::move(one));
         }
-        int failures = 0;  // told by number: UBSan needs descriptors to look at a vtable
-        for (int room = 0; room < 5; ++room) {  // one more descriptor each time
+        // Told by number: UBSan needs descriptors to look at a vtable.
+        int failures = 0;
+        int broken = 0;
+        int worked = 0;
+        for (int room = 0; room < 14; ++room) {  // one more descriptor each time
+            std::optional<ipc::process<bool>> child;
             try {
-                auto child = ipc::spawn(nothing_plain);
-                child.kill();
+                child =
+                    ipc::spawn([](unique_fd given) { return ::fcntl(given.get(), F_GETFD) >= 0; },
+                               std::move(all.back()));
             } catch (const std::system_error& error) {
                 if (error.code().value() == EMFILE) ++failures;
             }
-            if (!all.empty()) all.pop_back();
+            if (child) {
+                try {
+                    const bool given = co_await child->join();
+                    if (given) ++worked;
+                } catch (const ipc::child_failed&) {
+                    ++broken;
+                }
+            }
+            all.pop_back();
         }
         all.clear();
         ::setrlimit(RLIMIT_NOFILE, &before);
         CHECK(failures >= 3);
-        co_return;
+        CHECK(worked >= 3);
+        CHECK(broken == 0);
     });
 }
 

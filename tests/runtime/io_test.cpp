@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT
 #include <array>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <runnel/runnel.hpp>
@@ -228,7 +231,9 @@ TEST_CASE("a futex wait ends when the word is woken, and at once when it differs
     run([]() -> task<> {
         std::uint32_t word = 0;
         auto differs = co_await as_result(io::futex_wait(word, 1));
-        if (differs.error() == std::errc::function_not_supported) co_return;  // below Linux 6.7
+        const bool missing = differs.error() == std::errc::function_not_supported;
+        CHECK(missing == !io::has_futex_wait());
+        if (missing) co_return;  // below Linux 6.7
         CHECK(differs.error() == std::errc::resource_unavailable_try_again);
         co_await open_nursery([&](nursery& n) -> task<> {
             n.start(
@@ -240,4 +245,20 @@ TEST_CASE("a futex wait ends when the word is woken, and at once when it differs
             co_await io::futex_wait(word, 0);
         });
     });
+}
+
+TEST_CASE("whether there are futex operations is known without a loop") {
+    const bool before = io::has_futex_wait();
+    const int child = ::fork();
+    if (child == 0) {
+        ::setenv("RUNNEL_DISABLE", "waitid,futex", 1);
+        const bool disabled = !io::has_futex_wait();
+        ::unsetenv("RUNNEL_DISABLE");
+        const ::rlimit none{0, 0};  // known by now: no descriptor is needed to say it again
+        ::setrlimit(RLIMIT_NOFILE, &none);
+        ::_exit(disabled && (io::has_futex_wait() || !before) ? 0 : 1);
+    }
+    int status = -1;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(status == 0);
 }

@@ -261,10 +261,14 @@ inline int_operation poll(int fd, short events) noexcept {
             "descriptor"};
 }
 
+/// Do futex_wait and futex_wake work here: does the kernel's ring have them, and does the
+/// environment, RUNNEL_DISABLE=futex, not forbid them? The kernel is asked once a process; then it
+/// costs a look at the environment, and no system call.
+[[nodiscard]] bool has_futex_wait() noexcept;
+
 /// Waits while the 32-bit word at `word` has the value `expected`, until a FUTEX_WAKE whose mask
 /// meets `mask` (futex(2)); the word may be shared between processes. A word that differs already
-/// fails with EAGAIN. Needs Linux 6.7; ENOSYS below, or with RUNNEL_DISABLE=futex in the
-/// environment.
+/// fails with EAGAIN. Needs Linux 6.7; ENOSYS where has_futex_wait() is false.
 inline void_operation futex_wait(const std::uint32_t& word, std::uint32_t expected,
                                  std::uint32_t mask = 0xffffffff) noexcept {
     return {detail::io_request{.code = detail::io_code::futex_wait,
@@ -273,9 +277,6 @@ inline void_operation futex_wait(const std::uint32_t& word, std::uint32_t expect
                                .extra = mask},
             "futex"};
 }
-
-/// Does the ring know futex_wait and futex_wake here, and are they not disabled? Looked up once.
-[[nodiscard]] bool has_futex_wait() noexcept;
 
 /// Wakes at most `count` waiters of `word`, in this or other processes; gives how many.
 inline int_operation futex_wake(const std::uint32_t& word, int count = 0x7fffffff,

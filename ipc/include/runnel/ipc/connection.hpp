@@ -234,8 +234,8 @@ private:
 namespace detail {
 
 struct handle_access {
-    template <class Handle>
-    static Handle make(endpoint* end) noexcept {
+    template <class Handle, class End>
+    static Handle make(End* end) noexcept {
         return Handle(end);
     }
 };

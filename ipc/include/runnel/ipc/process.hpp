@@ -76,7 +76,9 @@ public:
     [[nodiscard]] bool alive() const { return !child("alive")->ended(); }
     [[nodiscard]] ::pid_t pid() const { return child("pid")->pid(); }
     [[nodiscard]] const std::string& name() const { return child("name")->name(); }
-    /// A descriptor that is readable (POLLIN) once the child has ended. It stays the handle's.
+    /// A descriptor that is readable (POLLIN) once the child has ended. It stays the handle's. It
+    /// is -1 for a child that ended at once in a process that ignores SIGCHLD, where the kernel
+    /// leaves nothing of it to be watched; alive() says false of it.
     [[nodiscard]] int sentinel() const { return child("sentinel")->pidfd(); }
     /// False when it was moved from.
     [[nodiscard]] explicit operator bool() const noexcept { return child_ != nullptr; }

@@ -35,6 +35,8 @@ public:
     ~child();
 
     void started(::pid_t pid, unique_fd pidfd, unique_fd control) noexcept;
+    /// The same for one that was reaped before there was a pidfd: its status is unknown.
+    void gone(::pid_t pid, unique_fd control) noexcept;
 
     [[nodiscard]] ::pid_t pid() const noexcept { return pid_; }
     [[nodiscard]] int pidfd() const noexcept { return pidfd_.get(); }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <utility>
 
 #include <runnel/task.hpp>
@@ -68,16 +69,18 @@ private:
     void unlock() noexcept;
     void map();
     owner_watch watch_owner() const;
-    void ring_registered() noexcept;
-    unique_fd register_bell();
+    std::shared_ptr<const unique_fd> bell();
+    void ring_all() noexcept;
 
     unique_fd memory_;
     mutex_segment* shared_ = nullptr;
-    // Where the kernel has no futex operation: a queue in the kernel of the eventfds of those who
-    // wait. Everybody puts in at one end, and the owner takes out at the other.
+    // Where the kernel has no futex operation: a queue in the kernel of the bells of those who wait.
+    // Everybody puts in at one end, and whoever releases takes out at the other.
     unique_fd register_out_;
     unique_fd register_in_;
-    unique_fd spare_;  // given up while a descriptor is taken out, so that there is room for it
+    // Until it rings, one bell serves all who wait in this process, and who give up waiting.
+    std::mutex bell_lock_;
+    std::shared_ptr<const unique_fd> bell_;
 };
 
 inline void held_mutex::unlock() noexcept {

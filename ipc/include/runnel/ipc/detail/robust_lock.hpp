@@ -61,7 +61,7 @@ public:
         std::atomic_signal_fence(std::memory_order_seq_cst);
         me.head->list.next = node_->next;
         std::atomic_signal_fence(std::memory_order_seq_cst);
-        word_->exchange(0, std::memory_order_release);
+        word_->store(0, std::memory_order_release);
         std::atomic_signal_fence(std::memory_order_seq_cst);
         me.head->list_op_pending = nullptr;
     }

@@ -20,6 +20,8 @@ public:
     /// Tries what is waited for, in memory only. True: it is done, with a value or an error, and
     /// the waiter goes on. Called in the order of waiting.
     virtual bool serve() noexcept = 0;
+    /// The last serve() could not tell, for somebody was in the way: no reason to sleep.
+    [[nodiscard]] virtual bool undecided() const noexcept { return false; }
 
 protected:
     ~hub_waiter() { unlink(); }
@@ -63,6 +65,8 @@ public:
 
     [[nodiscard]] loop& home() const noexcept { return home_; }
     [[nodiscard]] bool retired() const noexcept { return retired_; }
+    /// Has the hang-up been seen?
+    [[nodiscard]] bool gone() const noexcept { return gone_; }
 
     void use() noexcept { ++users_; }
     /// May delete the hub. Any thread; the last one away from the loop's has the loop do it.
@@ -94,12 +98,25 @@ protected:
     [[nodiscard]] virtual bool settled() noexcept = 0;
     /// Nobody is left who could ring: who waits is to be told. Called once.
     virtual void hung_up() noexcept {}
+    /// Watches the hang-up from now on, instead of from the first sleep.
+    void watch_hangup() noexcept;
+
+    // For those who watch more than the bell and the hang-up: begun before each sleep (false: look
+    // again instead), cancelled at the end, and waited for.
+    virtual bool arm_more() noexcept { return true; }
+    virtual void retire_more() noexcept {}
+    [[nodiscard]] virtual bool more_active() const noexcept { return false; }
+    /// One of those has ended.
+    void part_ended() noexcept { woken(); }
 
 private:
     friend class hub_set;
     struct futex_op final : io::standing {
         explicit futex_op(wait_hub& of) noexcept : hub(of) {}
-        void completed() noexcept override { hub.woken(); }
+        void completed() noexcept override {
+            hub.entered_.reset();
+            hub.woken();
+        }
         wait_hub& hub;
     };
     struct hangup_op final : io::standing {

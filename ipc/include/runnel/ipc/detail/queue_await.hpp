@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <optional>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include <runnel/ipc/codec.hpp>
+#include <runnel/ipc/detail/queue_core.hpp>
+
+namespace runnel::ipc {
+
+/// An item that is leased: delivered again, to somebody, if it is dropped before done(), or if this
+/// process ends.
+template <class T>
+class [[nodiscard]] lease {
+public:
+    lease(detail::lease_core known, T item) : known_(std::move(known)), item_(std::move(item)) {}
+    [[nodiscard]] T& operator*() noexcept { return item_; }
+    [[nodiscard]] T* operator->() noexcept { return &item_; }
+    /// How often it has been delivered, this time included.
+    [[nodiscard]] std::uint32_t deliveries() const noexcept { return known_.deliveries(); }
+    /// The item is done with, and never delivered again; idempotent.
+    void done() noexcept { known_.end(true); }
+    /// The item goes back now; nothing happens after done().
+    void give_back() noexcept { known_.end(false); }
+
+private:
+    detail::lease_core known_;
+    T item_;
+};
+
+namespace detail {
+
+template <class T>
+inline constexpr std::size_t place_of_item = [] {
+    constexpr std::size_t largest_place = 1024;
+    if constexpr (fixed_size_of<T>.has_value())
+        return *fixed_size_of<T> <= largest_place ? *fixed_size_of<T> : 0;
+    else
+        return std::size_t{0};
+}();
+
+template <class T>
+class put_await final : public put_core {
+public:
+    put_await(queue_end* end, const T& value) noexcept : put_core(end), value_(value) {}
+    bool await_ready() {
+        if constexpr (place_of_item<T> != 0) {
+            encoder out(place_);
+            ipc::encode(out, value_);
+            set_item(place_);
+        } else {
+            encoder& out = storage();
+            ipc::encode(out, value_);
+            set_item(out.bytes());
+        }
+        return ready();
+    }
+
+private:
+    const T& value_;
+    std::array<std::byte, place_of_item<T>> place_;
+};
+
+/// What a get gives: the item, or a lease on it.
+template <class T, bool Leased>
+class get_await final : public get_core {
+    using value = std::conditional_t<Leased, lease<T>, T>;
+
+public:
+    explicit get_await(queue_end* end) noexcept : get_core(end, place_) { leases = Leased; }
+    bool await_ready() { return ready(); }
+    std::optional<value> await_resume() {
+        if (!taken()) return std::nullopt;
+        if (error_) refuse(error_);
+        if constexpr (Leased)
+            return lease<T>(std::move(held_), std::move(*value_));
+        else
+            return std::move(*value_);
+    }
+
+private:
+    void accept() noexcept override {
+        if constexpr (Leased) held_ = lease_core(end(), known());
+        try {
+            value_.emplace(ipc::decode<T>(item()));
+        } catch (...) {
+            error_ = std::current_exception();
+        }
+    }
+    std::array<std::byte, place_of_item<T>> place_;
+    std::optional<T> value_;
+    std::exception_ptr error_;
+    std::conditional_t<Leased, lease_core, std::tuple<>> held_;
+};
+
+template <class T>
+class [[nodiscard]] put_operation {
+public:
+    put_operation(queue_end* end, const T& value) noexcept : end_(end), value_(&value) {}
+    put_await<T> operator co_await() const noexcept { return put_await<T>(end_, *value_); }
+
+private:
+    queue_end* end_;
+    const T* value_;
+};
+
+template <class Await>
+class [[nodiscard]] queue_operation {
+public:
+    explicit queue_operation(queue_end* end) noexcept : end_(end) {}
+    Await operator co_await() const noexcept { return Await(end_); }
+
+private:
+    queue_end* end_;
+};
+
+template <class T>
+bool try_put(queue_end* end, const T& item) {
+    std::array<std::byte, place_of_item<T>> place;
+    encoder out(place);
+    ipc::encode(out, item);
+    return put_now(end, out.bytes());
+}
+
+template <class T>
+std::optional<T> try_get(queue_end* end) {
+    struct taker final : copying_taker {
+        using copying_taker::copying_taker;
+    };
+    std::array<std::byte, place_of_item<T>> place;
+    taker one(place);
+    if (!get_now(end, one)) return std::nullopt;
+    return ipc::decode<T>(one.item());
+}
+
+}  // namespace detail
+}  // namespace runnel::ipc

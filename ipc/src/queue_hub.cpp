@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT
+#include "queue_hub.hpp"
+
+#include <cerrno>
+#include <new>
+
+#include <poll.h>
+#include <sched.h>
+
+#include <runnel/io.hpp>
+
+namespace runnel::ipc::detail {
+
+queue_side::~queue_side() {
+    if (getting) object->memory.leave();
+    life.reset();
+    object->ended.fetch_add(1);
+}
+
+bool queue_side::look() const noexcept {
+    looked = object->ended.load(std::memory_order_relaxed);
+    ::pollfd other{life.get(), 0, 0};
+    if (::poll(&other, 1, 0) != 1) return false;
+    gone.store(true);
+    return true;
+}
+
+/// Watches over the life of one process that gets from the queue.
+struct queue_hub::member_watch final : io::standing {
+    member_watch(queue_hub& of, std::size_t i, std::uint32_t g, unique_fd fd) noexcept
+        : hub(of), index(i), generation(g), pidfd(std::move(fd)) {}
+    void completed() noexcept override {
+        if (!hub.retired()) hub.memory_.bury(index, generation);
+        hub.part_ended();
+    }
+    queue_hub& hub;
+    const std::size_t index;
+    const std::uint32_t generation;
+    const unique_fd pidfd;
+};
+
+queue_hub::queue_hub(std::shared_ptr<queue_side> side, hub_set& set, loop& home, kind what,
+                     bell& bell)
+    : wait_hub(set, home, bell, side->object->memory.sleepers(),
+               what == kind::joiners ? -1 : side->life.get()),
+      side_(std::move(side)),
+      memory_(side_->object->memory),
+      kind_(what) {
+    watch_hangup();
+}
+
+wait_hub& queue_hub::of(const std::shared_ptr<queue_side>& side, loop& home, bool joining) {
+    queue_memory& memory = side->object->memory;
+    if (joining) {
+        hub_set& set = side->object->joiners;
+        return set.use(home, [&]() -> wait_hub* {
+            return new queue_hub(side, set, home, kind::joiners, memory.done_bell());
+        });
+    }
+    hub_set& set = side->hubs;
+    return set.use(home, [&]() -> wait_hub* {
+        return side->getting ? new queue_hub(side, set, home, kind::getters, memory.items_bell())
+                             : new queue_hub(side, set, home, kind::putters, memory.space_bell());
+    });
+}
+
+bool queue_hub::ready() noexcept {
+    switch (kind_) {
+        case kind::putters: return gone() || memory_.might_put();
+        case kind::getters: return gone() || memory_.might_get();
+        case kind::joiners: break;
+    }
+    return memory_.all_done();
+}
+
+bool queue_hub::settled() noexcept {
+    return memory_.getters_settled() && (kind_ == kind::joiners || memory_.putters_settled());
+}
+
+bool queue_hub::arm_more() noexcept {
+    if (kind_ == kind::putters || (kind_ == kind::getters && memory_.settings().lease == 0))
+        return true;
+    const std::uint32_t now = memory_.membership();
+    if (now == membership_) return true;
+    if (!watch_members()) {
+        ::sched_yield();
+        return false;
+    }
+    membership_ = now;
+    // Somebody may have died before he was watched.
+    return false;
+}
+
+/// Watches all who get in other processes and are not watched yet. False: there is no room.
+bool queue_hub::watch_members() noexcept {
+    std::erase_if(members_, [](const auto& one) { return !one->active(); });
+    queue_members& all = memory_.members();
+    for (std::size_t i = 0; i < queue_members::most; ++i) {
+        auto& one = all.at(i);
+        const std::uint32_t generation = one.generation;
+        if (one.pid.load() == 0 || all.is_own(i)) continue;
+        bool known = false;
+        for (const auto& each : members_)
+            known |= each->index == i && each->generation == generation;
+        if (known) continue;
+        unique_fd pidfd = queue_members::watch(one);
+        if (!pidfd) {
+            if (errno != ESRCH) return false;
+            memory_.bury(i, generation);
+            continue;
+        }
+        try {
+            members_.push_back(
+                std::make_unique<member_watch>(*this, i, generation, std::move(pidfd)));
+        } catch (const std::bad_alloc&) {
+            return false;
+        }
+        if (!members_.back()->begin(home(), io::poll(members_.back()->pidfd.get(), POLLIN)))
+            memory_.bury(i, generation);
+    }
+    return true;
+}
+
+void queue_hub::retire_more() noexcept {
+    for (const auto& one : members_) one->cancel();
+}
+
+bool queue_hub::more_active() const noexcept {
+    for (const auto& one : members_)
+        if (one->active()) return true;
+    return false;
+}
+
+}  // namespace runnel::ipc::detail

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <runnel/ipc/detail/wait_hub.hpp>
+#include <runnel/watch.hpp>
+
+#include "queue_memory.hpp"
+
+namespace runnel::ipc::detail {
+
+/// One process's view of a queue.
+struct queue_object {
+    queue_object(const queue_settings& settings, std::uint64_t type) : memory(settings, type) {}
+    queue_object(unique_fd fd, unique_fd leased, bell_register sleepers, std::uint64_t type)
+        : memory(std::move(fd), std::move(leased), std::move(sleepers), type) {}
+
+    queue_memory memory;
+    hub_set joiners;
+    // A side that ended in this process: the other one, if it is here as well, looks at once.
+    std::atomic<std::uint32_t> ended{0};
+};
+
+/// One side of it. Its half of the pipe tells the others that somebody is left on this side.
+struct queue_side {
+    queue_side(std::shared_ptr<queue_object> of, unique_fd half, bool gets) noexcept
+        : object(std::move(of)), life(std::move(half)), getting(gets) {}
+    queue_side(const queue_side&) = delete;
+    queue_side& operator=(const queue_side&) = delete;
+    ~queue_side();
+
+    /// Nobody is left on the other side, as far as it is known.
+    [[nodiscard]] bool other_side_gone() const noexcept {
+        if (gone.load(std::memory_order_relaxed)) return true;
+        if (object->ended.load(std::memory_order_relaxed) == looked.load(std::memory_order_relaxed))
+            [[likely]]
+            return false;
+        return look();
+    }
+    bool look() const noexcept;
+
+    const std::shared_ptr<queue_object> object;
+    unique_fd life;
+    const bool getting;
+    mutable std::atomic<bool> gone{false};
+    mutable std::atomic<std::uint32_t> looked{~0u};
+    hub_set hubs;
+};
+
+/// Those who wait for items, for room, or for the end of all tasks.
+class queue_hub final : public wait_hub {
+public:
+    /// The hub of `home` for those of `side` who wait; for those who join, if `joining`.
+    static wait_hub& of(const std::shared_ptr<queue_side>& side, loop& home, bool joining);
+
+private:
+    enum class kind : unsigned char { putters, getters, joiners };
+    struct member_watch;
+    queue_hub(std::shared_ptr<queue_side> side, hub_set& set, loop& home, kind what, bell& bell);
+
+    bool ready() noexcept override;
+    bool settled() noexcept override;
+    void hung_up() noexcept override { side_->gone.store(true); }
+    bool arm_more() noexcept override;
+    void retire_more() noexcept override;
+    [[nodiscard]] bool more_active() const noexcept override;
+    bool watch_members() noexcept;
+
+    const std::shared_ptr<queue_side> side_;
+    queue_memory& memory_;
+    const kind kind_;
+    std::uint32_t membership_ = 0;
+    std::vector<std::unique_ptr<member_watch>> members_;
+};
+
+}  // namespace runnel::ipc::detail

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+#include "queue_members.hpp"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace runnel::ipc::detail {
+namespace {
+
+std::atomic<unsigned> forks{0};
+const int fork_counter = ::pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1); });
+
+/// When a process was started, in ticks since the machine was (proc(5), field 22); 0 if there is
+/// none. With its pid it names a process for ever.
+std::uint64_t start_of(std::uint32_t pid) noexcept {
+    char path[40];
+    std::snprintf(path, sizeof path, "/proc/%u/stat", pid);
+    const unique_fd file(::open(path, O_RDONLY | O_CLOEXEC));
+    char text[1024];
+    const ::ssize_t n = file ? ::read(file.get(), text, sizeof text - 1) : -1;
+    if (n <= 0) return 0;
+    text[n] = '\0';
+    const char* at = std::strrchr(text, ')');  // names can hold anything
+    for (int field = 2; at != nullptr && field < 22; ++field) at = std::strchr(at + 1, ' ');
+    return at != nullptr ? std::strtoull(at + 1, nullptr, 10) : 0;
+}
+
+}  // namespace
+
+bool queue_members::valid() const noexcept { return own_ != none && forks_ == forks.load(); }
+
+std::size_t queue_members::own(bool& fresh) noexcept {
+    fresh = false;
+    if (valid()) return own_;
+    own_ = none;
+    for (std::size_t i = 0; i < most; ++i) {
+        member& place = at(i);
+        if (place.pid.load() != 0) continue;
+        const auto pid = static_cast<std::uint32_t>(::getpid());
+        ++place.generation;
+        place.started = start_of(pid);
+        place.taken.store(0);
+        place.finished.store(0);
+        place.pid.store(pid);
+        own_ = i;
+        forks_ = forks.load();
+        fresh = true;
+        break;
+    }
+    return own_;
+}
+
+void queue_members::leave() noexcept {
+    if (valid()) at(own_).pid.store(0);
+    own_ = none;
+}
+
+unique_fd queue_members::watch(const member& one) noexcept {
+    const std::uint32_t pid = one.pid.load();
+    const std::uint64_t started = one.started;
+    unique_fd fd(pid != 0 ? static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)) : -1);
+    if (pid == 0) errno = ESRCH;
+    if (!fd) return fd;
+    if (const std::uint64_t now = start_of(pid); now != 0 && started != 0 && now != started) {
+        fd.reset();  // its number is another's now
+        errno = ESRCH;
+    }
+    return fd;
+}
+
+bool queue_members::dead(const member& one) noexcept {
+    const unique_fd fd = watch(one);
+    if (!fd) return errno == ESRCH;
+    ::pollfd ended{fd.get(), POLLIN, 0};
+    return ::poll(&ended, 1, 0) == 1;
+}
+
+}  // namespace runnel::ipc::detail
