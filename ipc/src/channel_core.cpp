@@ -45,9 +45,10 @@ span_ledger::span_ledger(std::uint64_t ring, std::uint32_t step, const char* of)
 
 span_ledger::~span_ledger() { ::munmap(spans_, (mask_ + 1) / step_ * sizeof(std::uint32_t)); }
 
-channel_core::channel_core(const char* of, ring_segment own, ring_segment peer, unique_fd control,
-                           const ring_segment& ring)
-    : channel_side(of, std::move(own), std::move(peer), std::move(control)),
+channel_core::channel_core(const char* of, channel_memory&& memory, const ring_segment& ring,
+                           words where, unique_fd control)
+    : channel_memory(std::move(memory)),
+      channel_side(of, where.own, where.peer, std::move(control), where.told_positions),
       ring_(ring.ring()),
       mask_(ring.type().ring - 1),
       limit_(ring.type().limit),
@@ -56,16 +57,28 @@ channel_core::channel_core(const char* of, ring_segment own, ring_segment peer, 
       largest_(static_cast<std::uint32_t>(limit_ - step_)),
       done_(ring.type().ring, step_, of) {}
 
+void channel_core::write_memory(encoder& out, std::uint64_t signature) const {
+    out.write(signature);
+    out.write_handle(closed() ? -1 : mine.fd());
+    out.write_handle(closed() ? -1 : others.fd());
+    out.write_handle(control());
+}
+
 // --- the writer ---
 
-channel_writer_core::channel_writer_core(ring_segment own_memory, ring_segment peer_memory,
+channel_writer_core::channel_writer_core(const char* of, channel_memory&& memory, words where,
                                          unique_fd control)
-    : channel_core(name, std::move(own_memory), std::move(peer_memory), std::move(control), own_),
+    : channel_core(of, std::move(memory), mine, where, std::move(control)),
       reserved_(own().position.load()),
       tail_(reserved_),
-      shown_(reserved_) {
-    seen_ = peer_position();
-    if (seen_ > tail_ || tail_ - seen_ > limit_ || (seen_ | tail_) % step_ != 0)
+      shown_(reserved_),
+      floor_(reserved_) {}
+
+channel_writer_core::channel_writer_core(channel_memory memory, unique_fd control)
+    : channel_writer_core(name, std::move(memory), {memory.mine.words(), memory.others.words()},
+                          std::move(control)) {
+    floor_ = seen_ = peer_position();
+    if (floor_ > tail_ || tail_ - floor_ > limit_ || (floor_ | tail_) % step_ != 0)
         throw_error(errc::protocol, "attach", "ipc channel: its positions are wrong");
 }
 
@@ -78,8 +91,8 @@ bool channel_writer_core::find_room(std::uint64_t span) noexcept {
     else if (head < seen_ || head > tail_ || (head & (step_ - 1)) != 0)
         fail();
     else
-        seen_ = head;
-    return !stopped_ && reserved_ + span - seen_ <= limit_;
+        floor_ = seen_ = head;
+    return !stopped_ && fits(span);
 }
 
 void channel_writer_core::shrink(channel_record& record, std::uint32_t length) {
@@ -94,40 +107,51 @@ void channel_writer_core::shrink(channel_record& record, std::uint32_t length) {
 
 void channel_writer_core::give_back(const channel_record& record) noexcept {
     if (closed()) return;
-    if (record.position + record.span == reserved_)
+    if (record.position + record.span == reserved_) {
         reserved_ = record.position;
-    else
+        --next_number_;
+    } else {
         done(record, skipped, true);
+    }
     serve_all();
 }
 
 void channel_writer_core::refuse(const char* operation) {
     if (gone_ && !closed())
         throw_error(std::make_error_code(std::errc::broken_pipe), operation,
-                    "ipc channel: nobody reads it");
+                    std::string("ipc ") + name_ + ": nobody reads it");
     throw_stopped(operation);
 }
 
+void channel_writer_core::check_unused() {
+    if (closed()) return;
+    flush();
+    if (crowded() || reserved_ != tail_)
+        throw std::invalid_argument("send on ipc channel: its writer is in use");
+    if (mine.has_one_writer())
+        throw std::invalid_argument("send on ipc channel: its reader is not trusted");
+}
+
 void channel_writer_core::write(encoder& out, std::uint64_t signature) {
-    if (!closed()) {
-        flush();
-        if (crowded() || reserved_ != tail_)
-            throw std::invalid_argument("send on ipc channel: its writer is in use");
-        if (own_.has_one_writer())
-            throw std::invalid_argument("send on ipc channel: its reader is not trusted");
-    }
-    hand_on(out, signature);
+    check_unused();
+    write_memory(out, signature);
+    handed_on();
 }
 
 // --- the reader ---
 
-channel_reader_core::channel_reader_core(ring_segment own_memory, ring_segment peer_memory,
+channel_reader_core::channel_reader_core(const char* of, channel_memory&& memory, words where,
                                          unique_fd control)
-    : channel_core(name, std::move(own_memory), std::move(peer_memory), std::move(control), peer_),
+    : channel_core(of, std::move(memory), others, where, std::move(control)),
       next_(own().position.load()),
       released_(next_),
       noticed_(next_) {
     seen_ = next_;
+}
+
+channel_reader_core::channel_reader_core(channel_memory memory, unique_fd control)
+    : channel_reader_core(name, std::move(memory), {memory.mine.words(), memory.others.words()},
+                          std::move(control)) {
     const std::uint64_t tail = peer_position();
     if (tail < next_ || tail - next_ > limit_ || (next_ | tail) % step_ != 0)
         throw_error(errc::protocol, "attach", "ipc channel: its positions are wrong");
@@ -146,10 +170,15 @@ bool channel_reader_core::find_more() noexcept {
     return !stopped_ && next_ != seen_;
 }
 
-void channel_reader_core::write(encoder& out, std::uint64_t signature) {
+void channel_reader_core::check_unused() const {
     if (!closed() && (crowded() || next_ != released_))
         throw std::invalid_argument("send on ipc channel: its reader is in use");
-    hand_on(out, signature);
+}
+
+void channel_reader_core::write(encoder& out, std::uint64_t signature) {
+    check_unused();
+    write_memory(out, signature);
+    handed_on();
 }
 
 // --- making and attaching ---
@@ -180,9 +209,9 @@ channel_cores make_channel(const channel_shape& shape) {
     ring_segment seen_by_writer(readers.read_only(), type_of(of_reader, shape.type, shape.length),
                                 false, read);
     auto* writer =
-        new channel_writer_core(std::move(writers), std::move(seen_by_writer), std::move(one));
+        new channel_writer_core({std::move(writers), std::move(seen_by_writer)}, std::move(one));
     try {
-        return {writer, new channel_reader_core(std::move(readers), std::move(seen_by_reader),
+        return {writer, new channel_reader_core({std::move(readers), std::move(seen_by_reader)},
                                                 std::move(other))};
     } catch (...) {
         writer->release();
@@ -211,7 +240,7 @@ Core* read_core(decoder& in, std::uint64_t signature, std::uint64_t type, std::u
     const segment_type back = type_of(of_reader, type, length);
     ring_segment mine(std::move(own), writes ? data : back, writes, write);
     ring_segment others(std::move(peer), writes ? back : data, !writes, read);
-    return new Core(std::move(mine), std::move(others), std::move(control));
+    return new Core({std::move(mine), std::move(others)}, std::move(control));
 }
 
 }  // namespace

@@ -16,7 +16,6 @@
 #include <runnel/error.hpp>
 #include <runnel/fork.hpp>
 #include <runnel/io.hpp>
-#include <runnel/ipc/codec.hpp>
 #include <runnel/loop.hpp>
 
 namespace runnel::ipc::detail {
@@ -32,13 +31,14 @@ const std::uint32_t& low_half(const std::atomic<std::uint64_t>& position) noexce
 
 }  // namespace
 
-channel_side::channel_side(const char* name, ring_segment own, ring_segment peer, unique_fd control)
+channel_side::channel_side(const char* name, side_words& own, const side_words& peer,
+                           unique_fd control, bool told_positions)
     : name_(name),
-      own_(std::move(own)),
-      peer_(std::move(peer)),
-      own_words_(&own_.words()),
-      peer_words_(&peer_.words()),
-      control_(std::move(control)) {
+      own_words_(&own),
+      peer_words_(&peer),
+      control_(std::move(control)),
+      blind_(told_positions ? 0 : 0xffffffff),
+      made_by_(::getpid()) {
     claim_ = own_words_->claims.fetch_add(1) + 1;
     own_words_->asleep.store(0);
 }
@@ -78,13 +78,19 @@ void channel_side::wake(std::uint64_t asleep) noexcept {
     if (asleep == has_closed) {
         peer_gone();
     } else if ((asleep & by_socket) != 0) {
-        const char byte = 'w';
-        [[maybe_unused]] const auto n =
-            ::send(control_.get(), &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+        wake_by_socket(control_.get());
     } else {
-        ::syscall(SYS_futex, &low_half(own().position), FUTEX_WAKE, 0x7fffffff, nullptr, nullptr,
-                  0);
+        wake_all(own().position);
     }
+}
+
+void channel_side::wake_by_socket(int socket) noexcept {
+    const char byte = 'w';
+    [[maybe_unused]] const auto n = ::send(socket, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+void channel_side::wake_all(const std::atomic<std::uint64_t>& word) noexcept {
+    ::syscall(SYS_futex, &low_half(word), FUTEX_WAKE, 0x7fffffff, nullptr, nullptr, 0);
 }
 
 bool channel_side::look() noexcept {
@@ -103,7 +109,8 @@ bool channel_side::arm() noexcept {
     asleep_ = true;
     for (;;) {
         const auto seen = static_cast<std::uint32_t>(seen_);
-        own().asleep.store(how | seen, std::memory_order_seq_cst);
+        own().asleep.store(how | seen | blind_, std::memory_order_seq_cst);
+        announced();
         std::atomic_thread_fence(std::memory_order_seq_cst);
         if (serve_all()) return false;
         if (seen == static_cast<std::uint32_t>(seen_)) break;
@@ -114,7 +121,8 @@ bool channel_side::arm() noexcept {
             *home_, io::futex_wait(low_half(peer().position), static_cast<std::uint32_t>(seen_))))
         return false;
     if (!gone_ && !control_op_.active() &&
-        !control_op_.begin(*home_, io::poll(control_.get(), without_futex_ ? POLLIN : short{0}))) {
+        !control_op_.begin(
+            *home_, io::poll(control_.get(), without_futex_ || blind_ != 0 ? POLLIN : short{0}))) {
         heard(control_op_.result());
         return false;
     }
@@ -135,7 +143,10 @@ void channel_side::woken() noexcept {
 
 void channel_side::heard(int events) noexcept {
     if (users_ == 0) return delete_if_unused();
-    if (events < 0 || closed_) return;
+    if (events >= 0 && !closed_) listen(events);
+}
+
+void channel_side::listen(int events) noexcept {
     bool ended = (events & (POLLHUP | POLLERR)) != 0;
     if (without_futex_) {
         std::array<char, 64> bytes;
@@ -170,13 +181,14 @@ void channel_side::close() noexcept {
     closed_ = stopped_ = true;
     if (untold_) tell();
     // Said in memory too, where the other side meets it sooner; not if the handle has been handed
-    // on, since then it is the other one that speaks for this side.
+    // on, since then it is the other one that speaks for this side, nor by a forked copy of it.
     asleep_ = false;
-    if (!handed_on_ && valid()) own().asleep.store(has_closed, std::memory_order_seq_cst);
+    if (!handed_on_ && made_by_ == ::getpid() && valid())
+        own().asleep.store(has_closed, std::memory_order_seq_cst);
     serve_all();
     wake_op_.cancel();
     control_op_.cancel();
-    control_.reset();
+    let_go();
 }
 
 void channel_side::throw_stopped(const char* operation) {
@@ -206,14 +218,6 @@ void channel_side::unused() noexcept {
 
 void channel_side::delete_if_unused() noexcept {
     if (users_ == 0 && !wake_op_.active() && !control_op_.active()) delete this;
-}
-
-void channel_side::hand_on(encoder& out, std::uint64_t signature) {
-    out.write(signature);
-    out.write_handle(closed_ ? -1 : own_.fd());
-    out.write_handle(closed_ ? -1 : peer_.fd());
-    out.write_handle(control_.get());
-    handed_on_ = true;
 }
 
 }  // namespace runnel::ipc::detail

@@ -115,8 +115,6 @@ void ring_segment::map(access how) {
     bool fine = place(at_, page_size);
     if (type_.ring != 0)
         fine = fine && place(ring(), type_.ring) && place(ring() + type_.ring, type_.ring);
-    // A forked child has no use for it, and would keep the memory alive.
-    fine = fine && ::madvise(at_, length, MADV_DONTFORK) == 0;
     if (!fine) {
         const int error = errno;
         ::munmap(at_, length);

@@ -139,7 +139,7 @@ task<> scribble(ipc::channel_writer<std::byte> to, std::uint64_t seed) {
 
 }  // namespace
 
-TEST_CASE("a writer that is killed at any moment leaves whole records, and an end") {
+TEST_CASE("a writer that is killed at any moment leaves whole records, and an end", "[channel]") {
     std::mt19937_64 random(seed_of("channel_kill_test"));
     for (const bool futex : {true, false})
         in_a_minute(futex, [&]() -> task<> {
@@ -170,7 +170,7 @@ TEST_CASE("a writer that is killed at any moment leaves whole records, and an en
         });
 }
 
-TEST_CASE("a reader that is killed at any moment leaves the writer a broken pipe") {
+TEST_CASE("a reader that is killed at any moment leaves the writer a broken pipe", "[channel]") {
     std::mt19937_64 random(seed_of("channel_kill_test"));
     for (const bool futex : {true, false})
         in_a_minute(futex, [&]() -> task<> {
@@ -197,7 +197,8 @@ TEST_CASE("a reader that is killed at any moment leaves the writer a broken pipe
         });
 }
 
-TEST_CASE("whatever a hostile writer's memory holds, the reader gets records or a protocol error") {
+TEST_CASE("whatever a hostile writer's memory holds, the reader gets records or a protocol error",
+          "[channel]") {
     std::mt19937_64 random(seed_of("channel_kill_test"));
     int refused = 0;
     int received = 0;
@@ -236,7 +237,7 @@ TEST_CASE("whatever a hostile writer's memory holds, the reader gets records or 
     CHECK(received > 500);
 }
 
-TEST_CASE("a hostile writer that scribbles all the time") {
+TEST_CASE("a hostile writer that scribbles all the time", "[channel]") {
     const std::uint64_t seed = seed_of("channel_kill_test");
     for (const bool futex : {true, false})
         in_a_minute(futex, [&]() -> task<> {
@@ -255,7 +256,8 @@ TEST_CASE("a hostile writer that scribbles all the time") {
         });
 }
 
-TEST_CASE("whatever a hostile reader's memory holds, the writer gets loans or a protocol error") {
+TEST_CASE("whatever a hostile reader's memory holds, the writer gets loans or a protocol error",
+          "[channel]") {
     std::mt19937_64 random(seed_of("channel_kill_test"));
     int refused = 0;
     for (int i = 0; i < 4000; ++i) {
@@ -285,7 +287,7 @@ TEST_CASE("whatever a hostile reader's memory holds, the writer gets loans or a 
     CHECK(refused > 500);
 }
 
-TEST_CASE("a handle of something else is no end of a channel") {
+TEST_CASE("a handle of something else is no end of a channel", "[channel]") {
     auto ends = ipc::channel<int>();
     ipc::encoder out;
     ipc::encode(out, ends.reader);

@@ -69,10 +69,10 @@ struct loans_bytes {
 void require_proven(const std::string& how) {
     const descriptor_count before;
     testing::no_loss proof({.seeds = 2});
-    proof.put<receives>("ipc::channel_reader.receive" + how);
-    proof.put<receives_the_end>("ipc::channel_reader.receive, at the end" + how);
-    proof.put<loans>("ipc::channel_writer.loan" + how);
-    proof.put<loans_bytes>("ipc::channel_writer.loan, of bytes" + how);
+    proof.put<receives>("ipc::record_reader.receive, of a channel" + how);
+    proof.put<receives_the_end>("ipc::record_reader.receive, of a channel, at the end" + how);
+    proof.put<loans>("ipc::record_writer.loan, of a channel" + how);
+    proof.put<loans_bytes>("ipc::record_writer.loan, of a channel of bytes" + how);
     std::cout << proof;
     for (const std::string& problem : proof.problems()) UNSCOPED_INFO(problem);
     CHECK(proof.problems().empty());
@@ -82,9 +82,9 @@ void require_proven(const std::string& how) {
 
 }  // namespace
 
-TEST_CASE("a record is lent and received, or stays") { require_proven(""); }
+TEST_CASE("a record is lent and received, or stays", "[channel]") { require_proven(""); }
 
-TEST_CASE("a record without futex operations is lent and received, or stays") {
+TEST_CASE("a record without futex operations is lent and received, or stays", "[channel]") {
     const without_futex as_before_linux_6_7;
     require_proven(", without futex");
 }

@@ -59,7 +59,7 @@ task<int> count_from(ipc::channel_reader<int> from) {
 
 }  // namespace
 
-TEST_CASE("records come through a channel in order, in place") {
+TEST_CASE("records come through a channel in order, in place", "[channel]") {
     both_ways([]() -> task<> {
         auto ends = ipc::channel<frame>({.capacity = 4});
         auto place = co_await ends.writer.loan();
@@ -78,11 +78,11 @@ TEST_CASE("records come through a channel in order, in place") {
     STATIC_REQUIRE(atomic_awaitable<decltype(std::declval<ipc::channel_writer<int>&>().loan())>);
     STATIC_REQUIRE(atomic_awaitable<decltype(std::declval<ipc::channel_reader<int>&>().receive())>);
     STATIC_REQUIRE(!std::is_copy_constructible_v<ipc::channel_writer<int>>);
-    STATIC_REQUIRE(!ipc::channel_value<std::string>);
-    STATIC_REQUIRE(!ipc::channel_value<int*>);
+    STATIC_REQUIRE(!ipc::record_value<std::string>);
+    STATIC_REQUIRE(!ipc::record_value<int*>);
 }
 
-TEST_CASE("a loan waits while as many records are out as there may be") {
+TEST_CASE("a loan waits while as many records are out as there may be", "[channel]") {
     both_ways([]() -> task<> {
         auto ends = ipc::channel<int>({.capacity = 2});
         co_await put(ends.writer, 1);
@@ -99,7 +99,7 @@ TEST_CASE("a loan waits while as many records are out as there may be") {
     });
 }
 
-TEST_CASE("a reader that waits gets what is published then, and a writer the room") {
+TEST_CASE("a reader that waits gets what is published then, and a writer the room", "[channel]") {
     both_ways([]() -> task<> {
         auto ends = ipc::channel<int>({.capacity = 1});
         int sum = 0;
@@ -116,7 +116,7 @@ TEST_CASE("a reader that waits gets what is published then, and a writer the roo
     });
 }
 
-TEST_CASE("tasks that wait on one handle have their turn in order") {
+TEST_CASE("tasks that wait on one handle have their turn in order", "[channel]") {
     both_ways([]() -> task<> {
         auto ends = ipc::channel<int>();
         std::vector<int> got(3);
@@ -130,7 +130,7 @@ TEST_CASE("tasks that wait on one handle have their turn in order") {
     });
 }
 
-TEST_CASE("loans become visible in the order in which they were taken") {
+TEST_CASE("loans become visible in the order in which they were taken", "[channel]") {
     both_ways([]() -> task<> {
         auto ends = ipc::channel<int>();
         auto one = co_await ends.writer.loan();
@@ -157,7 +157,7 @@ TEST_CASE("loans become visible in the order in which they were taken") {
     });
 }
 
-TEST_CASE("a loan that is dropped gives its place to who waits") {
+TEST_CASE("a loan that is dropped gives its place to who waits", "[channel]") {
     both_ways([]() -> task<> {
         auto ends = ipc::channel<int>({.capacity = 1});
         auto held = co_await ends.writer.loan();
@@ -174,7 +174,7 @@ TEST_CASE("a loan that is dropped gives its place to who waits") {
     });
 }
 
-TEST_CASE("views are dropped in any order") {
+TEST_CASE("views are dropped in any order", "[channel]") {
     both_ways([]() -> task<> {
         auto ends = ipc::channel<int>({.capacity = 3});
         for (int i = 0; i < 3; ++i) co_await put(ends.writer, i);
@@ -191,7 +191,7 @@ TEST_CASE("views are dropped in any order") {
     });
 }
 
-TEST_CASE("a channel of bytes carries records of every length, each contiguous") {
+TEST_CASE("a channel of bytes carries records of every length, each contiguous", "[channel]") {
     both_ways([]() -> task<> {
         auto ends = ipc::channel<std::byte>({.capacity = 8192, .alignment = 64});
         const std::size_t most = ends.writer.max_record();
@@ -219,7 +219,7 @@ TEST_CASE("a channel of bytes carries records of every length, each contiguous")
     });
 }
 
-TEST_CASE("what is staged comes with the next that is published") {
+TEST_CASE("what is staged comes with the next that is published", "[channel]") {
     both_ways([]() -> task<> {
         auto ends = ipc::channel<int>({.capacity = 4});
         for (int i = 0; i < 3; ++i) {
@@ -251,7 +251,7 @@ TEST_CASE("what is staged comes with the next that is published") {
     });
 }
 
-TEST_CASE("a T with a default constructor of its own is constructed") {
+TEST_CASE("a T with a default constructor of its own is constructed", "[channel]") {
     both_ways([]() -> task<> {
         auto ends = ipc::channel<with_default>();
         auto place = co_await ends.writer.loan();
@@ -259,7 +259,7 @@ TEST_CASE("a T with a default constructor of its own is constructed") {
     });
 }
 
-TEST_CASE("a channel whose writer is gone is drained, and ends") {
+TEST_CASE("a channel whose writer is gone is drained, and ends", "[channel]") {
     both_ways([]() -> task<> {
         auto ends = ipc::channel<int>();
         co_await put(ends.writer, 1);
@@ -279,7 +279,7 @@ TEST_CASE("a channel whose writer is gone is drained, and ends") {
     });
 }
 
-TEST_CASE("a reader that waits is told that the writer has gone") {
+TEST_CASE("a reader that waits is told that the writer has gone", "[channel]") {
     both_ways([]() -> task<> {
         auto ends = ipc::channel<int>();
         int got = 0;
@@ -292,7 +292,7 @@ TEST_CASE("a reader that waits is told that the writer has gone") {
     });
 }
 
-TEST_CASE("a writer learns that the reader has gone, waiting or not") {
+TEST_CASE("a writer learns that the reader has gone, waiting or not", "[channel]") {
     both_ways([]() -> task<> {
         auto ends = ipc::channel<int>({.capacity = 1});
         co_await put(ends.writer, 1);
@@ -315,7 +315,7 @@ TEST_CASE("a writer learns that the reader has gone, waiting or not") {
     });
 }
 
-TEST_CASE("closing ends what waits, and views stay readable") {
+TEST_CASE("closing ends what waits, and views stay readable", "[channel]") {
     both_ways([]() -> task<> {
         auto ends = ipc::channel<int>({.capacity = 1});
         co_await put(ends.writer, 5);
@@ -345,7 +345,7 @@ TEST_CASE("closing ends what waits, and views stay readable") {
     });
 }
 
-TEST_CASE("a channel connects processes, either way round") {
+TEST_CASE("a channel connects processes, either way round", "[channel]") {
     both_ways([]() -> task<> {
         auto down = ipc::channel<int>({.capacity = 16});
         auto reader = ipc::spawn(count_from, std::move(down.reader));
@@ -361,7 +361,7 @@ TEST_CASE("a channel connects processes, either way round") {
     });
 }
 
-TEST_CASE("ends of a channel travel through pipes, again and again") {
+TEST_CASE("ends of a channel travel through pipes, again and again", "[channel]") {
     both_ways([]() -> task<> {
         auto ends = ipc::channel<int>({.capacity = 4});
         auto readers = ipc::pipe<ipc::channel_reader<int>>();
@@ -389,7 +389,8 @@ TEST_CASE("ends of a channel travel through pipes, again and again") {
     });
 }
 
-TEST_CASE("a handle that is in use cannot be sent, and one that was handed on is closed") {
+TEST_CASE("a handle that is in use cannot be sent, and one that was handed on is closed",
+          "[channel]") {
     both_ways([]() -> task<> {
         auto ends = ipc::channel<int>({.capacity = 2});
         ipc::encoder out;
@@ -430,7 +431,7 @@ TEST_CASE("a handle that is in use cannot be sent, and one that was handed on is
     });
 }
 
-TEST_CASE("options that cannot be are refused") {
+TEST_CASE("options that cannot be are refused", "[channel]") {
     CHECK_THROWS_AS(ipc::channel<int>({.capacity = std::size_t{1} << 40}), std::invalid_argument);
     CHECK_THROWS_AS(ipc::channel<std::byte>({.alignment = 24}), std::invalid_argument);
     CHECK_THROWS_AS(ipc::channel<std::byte>({.alignment = 8192}), std::invalid_argument);
@@ -448,7 +449,7 @@ TEST_CASE("options that cannot be are refused") {
     CHECK(refused);
 }
 
-TEST_CASE("the reader's pages cannot be written") {
+TEST_CASE("the reader's pages cannot be written", "[channel]") {
     both_ways([]() -> task<> {
         auto ends = ipc::channel<int>();
         co_await put(ends.writer, 5);
@@ -463,7 +464,7 @@ TEST_CASE("the reader's pages cannot be written") {
     });
 }
 
-TEST_CASE("no allocation and no system call per record while both sides are awake") {
+TEST_CASE("no allocation and no system call per record while both sides are awake", "[channel]") {
     constexpr int rounds = 2000;
     run([]() -> task<> {
         auto ends = ipc::channel<int>({.capacity = 4});
@@ -492,7 +493,8 @@ TEST_CASE("no allocation and no system call per record while both sides are awak
     });
 }
 
-TEST_CASE("between processes what is entered is for sleeping alone, and nothing is allocated") {
+TEST_CASE("between processes what is entered is for sleeping alone, and nothing is allocated",
+          "[channel]") {
     constexpr int rounds = 20000;
     run([]() -> task<> {
         auto there = ipc::channel<int>({.capacity = 64});
@@ -510,7 +512,7 @@ TEST_CASE("between processes what is entered is for sleeping alone, and nothing 
     });
 }
 
-TEST_CASE("an idle channel takes little memory") {
+TEST_CASE("an idle channel takes little memory", "[channel]") {
     const auto resident = [] {
         std::FILE* file = std::fopen("/proc/self/statm", "r");
         long all = 0;

@@ -11,6 +11,7 @@
 #include <runnel/ipc/pipe.hpp>
 #include <runnel/ipc/process.hpp>
 #include <runnel/ipc/queue.hpp>
+#include <runnel/ipc/record.hpp>
 #include <runnel/ipc/spawn.hpp>
 #include <runnel/ipc/this_process.hpp>
 #include <runnel/runnel.hpp>

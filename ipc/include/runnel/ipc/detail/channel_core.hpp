@@ -20,7 +20,8 @@ struct channel_record {
     std::byte* at = nullptr;  // what it carries; null: there is none
     std::uint64_t position = 0;
     std::uint32_t length = 0;
-    std::uint32_t span = 0;  // from its beginning to the next
+    std::uint32_t span = 0;    // from its beginning to the next
+    std::uint64_t missed = 0;  // records before it that this reader did not get
 };
 
 /// Spans of records that are done out of their order, until those before them are done as well.
@@ -54,14 +55,26 @@ private:
     std::size_t count_ = 0;
 };
 
+/// The memory of a side: its own, and what the other side writes.
+struct channel_memory {
+    ring_segment mine;
+    ring_segment others;
+};
+
 /// What both sides know of the ring.
-class channel_core : public channel_side {
+class channel_core : protected channel_memory, public channel_side {
 public:
     [[nodiscard]] std::uint32_t largest() const noexcept { return largest_; }
 
 protected:
-    channel_core(const char* name, ring_segment own, ring_segment peer, unique_fd control,
-                 const ring_segment& ring);
+    /// The words of the two sides; each in its segment's first page if nothing else is said.
+    struct words {
+        side_words& own;
+        const side_words& peer;
+        bool told_positions = true;
+    };
+    channel_core(const char* name, channel_memory&& memory, const ring_segment& ring, words where,
+                 unique_fd control);
     using header = std::atomic<std::uint64_t>;
     static constexpr std::uint32_t skipped = 0xffffffff;  // as a length: a loan that was dropped
 
@@ -71,6 +84,11 @@ protected:
     [[nodiscard]] static header& header_at(std::byte* place) noexcept {
         return *reinterpret_cast<header*>(place);
     }
+    /// The number of a record, where records begin at multiples of 16 or more.
+    [[nodiscard]] static header& number_at(std::byte* place) noexcept {
+        return *reinterpret_cast<header*>(place + sizeof(header));
+    }
+    void write_memory(encoder& out, std::uint64_t signature) const;
 
     std::byte* const ring_;
     const std::uint64_t mask_;
@@ -81,27 +99,34 @@ protected:
     span_ledger done_;
 };
 
-class channel_writer_core final : public channel_core {
+class channel_writer_core : public channel_core {
 public:
-    channel_writer_core(ring_segment own, ring_segment peer, unique_fd control);
+    channel_writer_core(channel_memory memory, unique_fd control);
 
     /// A place for a record. False: there is no room yet. A record that is null: there never is.
     bool reserve(std::uint32_t length, channel_record& out) noexcept {
         const std::uint64_t span = span_of(length);
-        if (stopped_ || reserved_ + span - seen_ > limit_) [[unlikely]]
+        if (stopped_ || reserved_ + span - floor_ > limit_) [[unlikely]]
             if (!find_room(span)) return stopped_ ? (out.at = nullptr, true) : false;
         std::byte* at = place(reserved_);
-        out = {at + step_, reserved_, length, static_cast<std::uint32_t>(span)};
+        out.at = at + step_;
+        out.position = reserved_;
+        out.length = length;
+        out.span = static_cast<std::uint32_t>(span);
+        if (step_ >= 2 * sizeof(header))
+            number_at(at).store(next_number_++, std::memory_order_relaxed);
         reserved_ += span;
         return true;
     }
-    /// A record is complete: from now on the reader sees it, if `now` is set; else with the next.
+    /// A record is complete: from now on readers see it, if `now` is set; else with the next.
     void publish(channel_record& record, std::uint32_t length, bool now) {
         if (closed()) [[unlikely]]
             throw_stopped("publish");
         if (length != record.length) [[unlikely]]
             shrink(record, length);
         done(record, record.length, now);
+        if (crowded()) [[unlikely]]
+            serve_all();
     }
     /// A record is not going to be published.
     void give_back(const channel_record& record) noexcept;
@@ -111,6 +136,23 @@ public:
     /// Throws why there is no record.
     [[noreturn]] void refuse(const char* operation);
     void write(encoder& out, std::uint64_t signature);
+
+protected:
+    channel_writer_core(const char* name, channel_memory&& memory, words where, unique_fd control);
+    /// What follows from a full ring: room for `span` after all?
+    [[gnu::cold]] virtual bool find_room(std::uint64_t span) noexcept;
+    [[nodiscard]] bool fits(std::uint64_t span) const noexcept {
+        return reserved_ + span - floor_ <= limit_;
+    }
+    void over() noexcept override { stopped_ = true; }
+    /// Throws std::invalid_argument unless the handle can travel.
+    void check_unused();
+
+    std::uint64_t reserved_;  // where the next record begins
+    std::uint64_t tail_;      // what is complete, without a gap
+    std::uint64_t shown_;     // and what readers know of it
+    std::uint64_t floor_;     // from here on it may be in use
+    std::uint64_t next_number_ = 0;
 
 private:
     [[nodiscard]] std::uint64_t span_of(std::uint32_t length) const noexcept {
@@ -132,21 +174,12 @@ private:
         shown_ = tail_;
         commit(tail_);
     }
-    [[gnu::cold]] bool find_room(std::uint64_t span) noexcept;
     [[gnu::cold]] void shrink(channel_record& record, std::uint32_t length);
-    bool over() noexcept override {
-        stopped_ = true;
-        return true;
-    }
-
-    std::uint64_t reserved_;  // where the next record begins
-    std::uint64_t tail_;      // what is complete, without a gap
-    std::uint64_t shown_;     // and what the reader knows of it
 };
 
-class channel_reader_core final : public channel_core {
+class channel_reader_core : public channel_core {
 public:
-    channel_reader_core(ring_segment own, ring_segment peer, unique_fd control);
+    channel_reader_core(channel_memory memory, unique_fd control);
 
     /// The next record. False: there is none yet. A record that is null: there never is.
     bool take(channel_record& out) noexcept {
@@ -157,22 +190,21 @@ public:
             }
             std::byte* at = place(next_);
             const std::uint64_t word = header_at(at).load(std::memory_order_relaxed);
-            const auto length = static_cast<std::uint32_t>(word);
-            const auto span = static_cast<std::uint32_t>(word >> 32);
-            const std::uint64_t position = next_;
-            if (!is_record(length, span)) [[unlikely]] {
-                if (length != skipped || !is_span(span)) {
-                    fail();
-                    seen_ = next_;
-                    continue;
-                }
-                next_ += span;
-                done({at + step_, position, length, span});
-                continue;
+            out.at = at + step_;
+            out.position = next_;
+            out.length = static_cast<std::uint32_t>(word);
+            out.span = static_cast<std::uint32_t>(word >> 32);
+            if (is_record(out)) [[likely]] {
+                next_ += out.span;
+                return true;
             }
-            next_ += span;
-            out = {at + step_, position, length, span};
-            return true;
+            if (out.length != skipped || !is_span(out.span)) {
+                fail();
+                seen_ = next_;
+            } else {
+                next_ += out.span;
+                done(out);
+            }
         }
     }
     /// A record is not needed any more; in any order.
@@ -193,13 +225,14 @@ public:
     }
     void write(encoder& out, std::uint64_t signature);
 
-private:
+protected:
+    channel_reader_core(const char* name, channel_memory&& memory, words where, unique_fd control);
     [[nodiscard]] bool is_span(std::uint32_t span) const noexcept {
         return span != 0 && span <= seen_ - next_ && (span & (step_ - 1)) == 0;
     }
-    [[nodiscard]] bool is_record(std::uint32_t length, std::uint32_t span) const noexcept {
-        return is_span(span) && length <= largest_ && length + step_ <= span &&
-               (length_ == 0 || length == length_);
+    [[nodiscard]] bool is_record(const channel_record& one) const noexcept {
+        return is_span(one.span) && one.length <= largest_ && one.length + step_ <= one.span &&
+               (length_ == 0 || one.length == length_);
     }
     bool find_more() noexcept;
     void done(const channel_record& record) noexcept {
@@ -212,7 +245,9 @@ private:
             done_.put(record.position, record.span);
         }
     }
-    bool over() noexcept override { return false; }
+    void over() noexcept override {}
+    /// Throws std::invalid_argument unless the handle can travel.
+    void check_unused() const;
 
     std::uint64_t next_;      // where the next record to be taken begins
     std::uint64_t released_;  // up to here the writer may write again

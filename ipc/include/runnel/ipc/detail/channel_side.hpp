@@ -4,9 +4,10 @@
 #include <atomic>
 #include <cstdint>
 
+#include <sys/types.h>
+
 #include <runnel/awaiter.hpp>
 #include <runnel/detail/list.hpp>
-#include <runnel/ipc/coder.hpp>
 #include <runnel/ipc/detail/ring_segment.hpp>
 #include <runnel/unique_fd.hpp>
 #include <runnel/watch.hpp>
@@ -72,7 +73,10 @@ public:
     [[nodiscard]] bool ask_gone() noexcept;
 
 protected:
-    channel_side(const char* name, ring_segment own, ring_segment peer, unique_fd control);
+    /// `own` and `peer` are where the words of each side are. A side that is not `told_positions`
+    /// waits for several others, who count in `peer` instead of saying where they are.
+    channel_side(const char* name, side_words& own, const side_words& peer, unique_fd control,
+                 bool told_positions = true);
     virtual ~channel_side() = default;
 
     /// Tells the position to the other side, and wakes it if it sleeps.
@@ -107,7 +111,8 @@ protected:
     [[noreturn]] void throw_stopped(const char* operation);
     /// Serves who can be served.
     bool serve_all() noexcept;
-    void hand_on(encoder& out, std::uint64_t signature);
+    /// The handle travels from here on.
+    void handed_on() noexcept { handed_on_ = true; }
 
     [[nodiscard]] side_words& own() const noexcept { return *own_words_; }
     [[nodiscard]] const side_words& peer() const noexcept { return *peer_words_; }
@@ -117,8 +122,26 @@ protected:
     bool gone_ = false;       // the other side is, and has said its last word
     bool untold_ = false;
     const char* const name_;
-    const ring_segment own_;
-    const ring_segment peer_;
+
+    static constexpr std::uint64_t has_closed = ~std::uint64_t{0};
+    static constexpr std::uint64_t by_socket = std::uint64_t{1} << 32;
+    /// Ends the sleep that `asleep` says, or what it says otherwise.
+    [[gnu::cold]] virtual void wake(std::uint64_t asleep) noexcept;
+    static void wake_all(const std::atomic<std::uint64_t>& word) noexcept;
+    void wake_by_socket(int socket) noexcept;
+    bool look() noexcept override;
+    /// This side has said that it is about to sleep.
+    virtual void announced() noexcept {}
+    /// What there is to hear from the control descriptor, which reported `events`.
+    virtual void listen(int events) noexcept;
+    /// The other side is gone.
+    void peer_gone() noexcept;
+    /// What this side held of the other, and all that tells the other that this one lives.
+    virtual void let_go() noexcept { control_.reset(); }
+    [[nodiscard]] int control() const noexcept { return control_.get(); }
+    [[nodiscard]] bool without_futex() const noexcept { return without_futex_; }
+
+    std::uint64_t told_ = 0;  // which sleep of the other side has been ended
 
 private:
     struct wake_op final : io::standing {
@@ -131,25 +154,19 @@ private:
         void completed() noexcept override { side.heard(result()); }
         channel_side& side;
     };
-    static constexpr std::uint64_t has_closed = ~std::uint64_t{0};
-    static constexpr std::uint64_t by_socket = std::uint64_t{1} << 32;
-
     void wake_sleeper(std::uint64_t asleep, std::uint64_t position) noexcept {
         if (asleep != 0) [[unlikely]]
             if (asleep != told_ && std::uint32_t(asleep) != std::uint32_t(position)) wake(asleep);
     }
-    [[gnu::cold]] void wake(std::uint64_t asleep) noexcept;
-    bool look() noexcept override;
     bool arm() noexcept override;
     void disarm() noexcept override;
     void retire() noexcept override;
     void woken() noexcept;
     void heard(int events) noexcept;
-    void peer_gone() noexcept;
     void unused() noexcept;
     void delete_if_unused() noexcept;
-    /// The other side is gone: is there no more to do?
-    virtual bool over() noexcept = 0;
+    /// The other side is gone.
+    virtual void over() noexcept = 0;
 
     side_words* const own_words_;
     const side_words* const peer_words_;
@@ -157,7 +174,8 @@ private:
     loop* home_ = nullptr;
     unsigned users_ = 1;
     std::uint32_t claim_ = 0;
-    std::uint64_t told_ = 0;  // which sleep of the other side has been ended
+    const std::uint64_t blind_;  // all ones for one who sees no position of the others
+    const ::pid_t made_by_;
     bool asleep_ = false;
     bool without_futex_ = false;
     bool closed_ = false;
