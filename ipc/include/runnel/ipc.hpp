@@ -3,6 +3,7 @@
 
 // All of runnel: processes, and the runtime below them.
 
+#include <runnel/ipc/broadcast.hpp>
 #include <runnel/ipc/channel.hpp>
 #include <runnel/ipc/codec.hpp>
 #include <runnel/ipc/connection.hpp>
