@@ -121,9 +121,11 @@ void broadcast_writer_core::hear(listener& from, bool hung_up) noexcept {
 
 void broadcast_writer_core::listen(int) noexcept {
     std::array<::epoll_event, 16> events;
-    int n = 0;
-    do {
-        n = ::epoll_wait(control(), events.data(), static_cast<int>(events.size()), 0);
+    // Again, since sockets that have just come may have hung up already; not for ever, since who
+    // does not keep to the rules may send without end.
+    for (int tries = 0; tries < 64; ++tries) {
+        const int n = ::epoll_wait(control(), events.data(), static_cast<int>(events.size()), 0);
+        if (n <= 0) break;
         for (int i = 0; i < n; ++i) {
             const ::epoll_event& each = events[static_cast<std::size_t>(i)];
             if (each.data.u64 == 0) {
@@ -136,7 +138,7 @@ void broadcast_writer_core::listen(int) noexcept {
                     hear(one, (each.events & (EPOLLHUP | EPOLLERR)) != 0);
         }
         std::erase_if(listeners_, [](const listener& one) { return one.token == 0; });
-    } while (n == static_cast<int>(events.size()));
+    }
     if (gone_)
         peer_gone();
     else
@@ -170,8 +172,13 @@ bool broadcast_writer_core::find_room(std::uint64_t span) noexcept {
     // Before what they say is looked at.
     seen_ = peer_position();
     const std::uint32_t claims = peer().claims.load(std::memory_order_acquire);
-    if (overwrites_ && std::exchange(claims_, claims) != claims) listen(0);
-    return overwrites_ ? overwrite(span) : find_slowest(span);
+    // Who has left says so; for the dead, and for the moment between leaving and the hang-up, there
+    // is a look now and then, which somebody who waits takes anyway.
+    if (std::exchange(claims_, claims) != claims || ++looks_ % 64 == 0) listen(0);
+    if (overwrites_) return overwrite(span);
+    const bool found = find_slowest(span);
+    if (found && slowest_ == slot_count_) listen(0);
+    return found && !stopped_;
 }
 
 bool broadcast_writer_core::find_slowest(std::uint64_t span) noexcept {
@@ -207,6 +214,7 @@ bool broadcast_writer_core::overwrite(std::uint64_t span) noexcept {
     std::uint64_t low = floor_;
     while (low != tail_ && reserved_ + wanted - low > limit_)
         low += header_at(place(low)).load(std::memory_order_relaxed) >> 32;
+    if (stopped_) return false;
     floor_ = low;
     more().low.store(low, std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_seq_cst);  // before anything is written there

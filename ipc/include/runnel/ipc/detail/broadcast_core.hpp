@@ -97,6 +97,7 @@ private:
     const bool overwrites_;
     unique_fd notices_;
     std::vector<listener> listeners_;
+    std::uint32_t looks_ = 0;
     std::uint32_t claims_ = 0;   // of the readers, as last seen
     std::uint32_t slowest_ = 0;  // a slot, and where its reader was
     std::uint64_t slowest_at_ = 0;
