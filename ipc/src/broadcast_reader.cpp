@@ -25,7 +25,6 @@ constexpr const char* object = "ipc broadcast";
 constexpr std::uint32_t of_waiting_writer = 0x62637777;
 constexpr std::uint32_t of_overwriting_writer = 0x6263776f;
 constexpr std::uint32_t of_readers = 0x62637264;
-constexpr std::uint64_t has_left = ~std::uint64_t{0};  // as a reader's position
 
 segment_type records_type(bool overwrites, std::uint64_t type, std::uint32_t length) {
     segment_type what{
@@ -182,7 +181,6 @@ bool broadcast_reader_core::take_copy(channel_record& out) noexcept {
 
 void broadcast_reader_core::wake(std::uint64_t asleep) noexcept {
     told_ = asleep;
-    if (asleep == has_closed) return peer_gone();
     all_readers().position.fetch_add(1, std::memory_order_seq_cst);
     if ((asleep & by_socket) != 0)
         wake_by_socket(control());
@@ -195,11 +193,7 @@ void broadcast_reader_core::announced() noexcept {
 }
 
 void broadcast_reader_core::let_go() noexcept {
-    if (speaks()) {
-        own().position.store(has_left, std::memory_order_seq_cst);
-        all_readers().claims.fetch_add(1);
-        tell();
-    }
+    all_readers().claims.fetch_add(1);  // so that the writer looks
     channel_reader_core::let_go();
     notices_.reset();
 }
@@ -250,7 +244,6 @@ void broadcast_reader_core::write(encoder& out, std::uint64_t signature) {
     out.write(slot_);
     out.write(token_);
     out.write_handle(notices_.get());
-    handed_on();
 }
 
 void broadcast_reader_core::write_nothing(encoder& out, std::uint64_t signature) {

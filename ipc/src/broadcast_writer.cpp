@@ -18,7 +18,6 @@ namespace runnel::ipc::detail {
 namespace {
 
 constexpr const char* name = "broadcast";
-constexpr std::uint64_t has_left = ~std::uint64_t{0};  // as a reader's position
 
 unique_fd make_epoll() {
     unique_fd made(::epoll_create1(EPOLL_CLOEXEC));
@@ -145,12 +144,17 @@ void broadcast_writer_core::listen(int) noexcept {
         serve_all();
 }
 
+bool broadcast_writer_core::ask_gone() noexcept {
+    if (!gone_ && !closed()) listen(0);
+    return gone_;
+}
+
 std::size_t broadcast_writer_core::readers() noexcept {
     if (closed()) return 0;
     listen(0);
     std::size_t found = 0;
     for (std::uint32_t i = 0; i < slot_count_; ++i)
-        if (reader_in(i) != nullptr && slot(i).words.position.load() != has_left) ++found;
+        if (reader_in(i) != nullptr) ++found;
     return found;
 }
 
@@ -193,7 +197,7 @@ bool broadcast_writer_core::find_slowest(std::uint64_t span) noexcept {
         for (std::uint32_t i = 0; i < slot_count_; ++i) {
             if (reader_in(i) == nullptr) continue;
             const std::uint64_t at = slot(i).words.position.load(std::memory_order_acquire);
-            // One that has left, does not say yet where it begins, or does not keep to the rules.
+            // One that does not say yet where it begins, or does not keep to the rules.
             if (at < floor_ || at > tail_ || (at & (step_ - 1)) != 0) continue;
             if (at > least || (at == least && slowest_ != slot_count_)) continue;
             least = at;
@@ -236,7 +240,7 @@ void broadcast_writer_core::wake(std::uint64_t asleep) noexcept {
     const auto position = static_cast<std::uint32_t>(shown_);
     for (std::uint32_t i = 0; i < slot_count_; ++i) {
         const std::uint64_t how = slot(i).words.asleep.load(std::memory_order_seq_cst);
-        if (how == 0 || how == has_closed) continue;
+        if (how == 0) continue;
         listener* const reader = reader_in(i);
         if (reader == nullptr || reader->told == how) continue;
         // One who has seen this position, and may be about to sleep over it.
@@ -274,7 +278,6 @@ void broadcast_writer_core::write(encoder& out, std::uint64_t signature) {
         out.write(each.slot);
         out.write_handle(each.socket.get());
     }
-    handed_on();
 }
 
 void broadcast_writer_core::write_nothing(encoder& out, std::uint64_t signature) {

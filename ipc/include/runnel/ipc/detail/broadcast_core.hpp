@@ -69,6 +69,7 @@ public:
                           std::vector<listener> listeners);
     void write(encoder& out, std::uint64_t signature);
     static void write_nothing(encoder& out, std::uint64_t signature);
+    bool ask_gone() noexcept override;
     /// How many readers there are.
     [[nodiscard]] std::size_t readers() noexcept;
 
