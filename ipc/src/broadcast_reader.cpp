@@ -136,7 +136,7 @@ bool broadcast_reader_core::take_copy(channel_record& out) noexcept {
         copies_ = ::new (at) copy{nullptr};
     }
     std::byte* const to = reinterpret_cast<std::byte*>(copies_) + copy_offset(step_);
-    for (;;) {
+    for (int lapped = 0;;) {
         if (next_ == seen_ && !find_more_or_less()) {
             out.at = nullptr;
             return stopped_ || gone_;
@@ -153,11 +153,13 @@ bool broadcast_reader_core::take_copy(channel_record& out) noexcept {
         const std::uint64_t low = more().low.load(std::memory_order_relaxed);
         if (low > next_) {
             // It has been overwritten, perhaps meanwhile: on with the oldest that is there.
-            if (!find_more_or_less() && stopped_) continue;
-            if (low > seen_ || (low & (step_ - 1)) != 0)
-                fail();
+            static_cast<void>(find_more_or_less());
+            if (!stopped_ && (low > seen_ || (low & (step_ - 1)) != 0)) fail();
+            if (stopped_)
+                seen_ = next_;
             else
-                next_ = low;
+                // One who is lapped again and again goes on with what comes next.
+                next_ = ++lapped < 16 ? low : seen_;
             continue;
         }
         if (!record && (out.length != skipped || !is_span(out.span))) {
