@@ -5,7 +5,9 @@
 
 #include <runnel/ipc/array.hpp>
 #include <runnel/ipc/barrier.hpp>
+#include <runnel/ipc/broadcast.hpp>
 #include <runnel/ipc/bytes.hpp>
+#include <runnel/ipc/channel.hpp>
 #include <runnel/ipc/codec.hpp>
 #include <runnel/ipc/condition.hpp>
 #include <runnel/ipc/connection.hpp>
@@ -16,6 +18,7 @@
 #include <runnel/ipc/pipe.hpp>
 #include <runnel/ipc/process.hpp>
 #include <runnel/ipc/queue.hpp>
+#include <runnel/ipc/record.hpp>
 #include <runnel/ipc/recursive_mutex.hpp>
 #include <runnel/ipc/semaphore.hpp>
 #include <runnel/ipc/shareable.hpp>
