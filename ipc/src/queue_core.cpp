@@ -49,7 +49,7 @@ public:
 
     void close() noexcept {
         if (std::exchange(closed, true)) return;
-        for (wait_hub** hub : {&hub_, &join_hub_}) {
+        for (queue_hub** hub : {&hub_, &join_hub_}) {
             if (*hub == nullptr) continue;
             if (!(*hub)->retired()) (*hub)->expel(this);
             std::exchange(*hub, nullptr)->release();
@@ -61,8 +61,8 @@ public:
         if (--users_ == 0) delete this;
     }
     /// The hub of the loop that runs on this thread; null if none does.
-    wait_hub* hub(bool joining) {
-        wait_hub*& known = joining ? join_hub_ : hub_;
+    queue_hub* hub(bool joining) {
+        queue_hub*& known = joining ? join_hub_ : hub_;
         loop* home = loop::current();
         if (known != nullptr && !known->retired()) {
             if (home != nullptr && &known->home() != home)
@@ -82,8 +82,8 @@ public:
 
 private:
     ~queue_end() { close(); }
-    wait_hub* hub_ = nullptr;
-    wait_hub* join_hub_ = nullptr;
+    queue_hub* hub_ = nullptr;
+    queue_hub* join_hub_ = nullptr;
     unsigned users_ = 1;
 };
 
@@ -232,7 +232,8 @@ const char* queue_wait::verb() const noexcept {
 
 bool queue_wait::ready() {
     memory_of(end_, verb());
-    wait_hub* hub = end_->hub(kind_ == what::join);
+    queue_hub* hub = end_->hub(kind_ == what::join);
+    if (hub != nullptr && kind_ == what::get) hub->notice_members();
     return (hub == nullptr || !hub->crowded()) && serve();
 }
 
@@ -332,21 +333,28 @@ bool put_now(queue_end* end, std::span<const std::byte> item) {
     const queue_outcome how = end->side->other_side_gone()
                                   ? queue_outcome::gone
                                   : insist([&] { return memory.put(item); });
-    if (how == queue_outcome::not_now) return false;
+    if (how == queue_outcome::not_now && !end->side->look()) return false;
+    if (how == queue_outcome::not_now) throw_outcome(end, queue_outcome::gone, "put");
     if (how != queue_outcome::done) throw_outcome(end, how, "put");
     return true;
 }
 
 bool get_now(queue_end* end, queue_taker& into) {
     queue_memory& memory = memory_of(end, "get");
-    const queue_outcome how = insist([&] { return memory.get(into); });
+    queue_outcome how = insist([&] { return memory.get(into); });
+    // No loop may be there to notice deaths.
+    if (how == queue_outcome::not_now && memory.others_lease() && memory.bury_dead())
+        how = insist([&] { return memory.get(into); });
     if (how == queue_outcome::not_now || how == queue_outcome::shut) return false;
     if (how != queue_outcome::done) throw_outcome(end, how, "get");
     return true;
 }
 
 queue_outcome join_core::attempt() noexcept {
-    return end()->side->object->memory.all_done() ? queue_outcome::done : queue_outcome::not_now;
+    const queue_side& side = *end()->side;
+    const bool nobody_gets = !side.getting && side.other_side_gone();
+    if (side.object->memory.all_done(nobody_gets)) return queue_outcome::done;
+    return nobody_gets ? queue_outcome::gone : queue_outcome::not_now;
 }
 
 lease_core::lease_core(queue_end* end, queue_lease known) noexcept

@@ -41,27 +41,28 @@ struct queue_hub::member_watch final : io::standing {
 
 queue_hub::queue_hub(std::shared_ptr<queue_side> side, hub_set& set, loop& home, kind what,
                      bell& bell)
+    // Those who join from the getters' side could still get.
     : wait_hub(set, home, bell, side->object->memory.sleepers(),
-               what == kind::joiners ? -1 : side->life.get()),
+               what == kind::joiners && side->getting ? -1 : side->life.get()),
       side_(std::move(side)),
       memory_(side_->object->memory),
       kind_(what) {
     watch_hangup();
 }
 
-wait_hub& queue_hub::of(const std::shared_ptr<queue_side>& side, loop& home, bool joining) {
+queue_hub& queue_hub::of(const std::shared_ptr<queue_side>& side, loop& home, bool joining) {
     queue_memory& memory = side->object->memory;
     if (joining) {
-        hub_set& set = side->object->joiners;
-        return set.use(home, [&]() -> wait_hub* {
+        hub_set& set = side->joiners;
+        return static_cast<queue_hub&>(set.use(home, [&]() -> wait_hub* {
             return new queue_hub(side, set, home, kind::joiners, memory.done_bell());
-        });
+        }));
     }
     hub_set& set = side->hubs;
-    return set.use(home, [&]() -> wait_hub* {
+    return static_cast<queue_hub&>(set.use(home, [&]() -> wait_hub* {
         return side->getting ? new queue_hub(side, set, home, kind::getters, memory.items_bell())
                              : new queue_hub(side, set, home, kind::putters, memory.space_bell());
-    });
+    }));
 }
 
 bool queue_hub::ready() noexcept {
@@ -70,16 +71,25 @@ bool queue_hub::ready() noexcept {
         case kind::getters: return gone() || memory_.might_get();
         case kind::joiners: break;
     }
-    return memory_.all_done();
+    return gone() || memory_.all_done(false);
 }
 
 bool queue_hub::settled() noexcept {
-    return memory_.getters_settled() && (kind_ == kind::joiners || memory_.putters_settled());
+    return memory_.getters_settled() && memory_.putters_settled();
+}
+
+bool queue_hub::watches_members() const noexcept {
+    return kind_ == kind::joiners || (kind_ == kind::getters && memory_.settings().lease != 0);
+}
+
+void queue_hub::notice_members() noexcept {
+    if (!watches_members()) return;
+    const std::uint32_t now = memory_.membership();
+    if (now != membership_ && watch_members()) membership_ = now;
 }
 
 bool queue_hub::arm_more() noexcept {
-    if (kind_ == kind::putters || (kind_ == kind::getters && memory_.settings().lease == 0))
-        return true;
+    if (!watches_members()) return true;
     const std::uint32_t now = memory_.membership();
     if (now == membership_) return true;
     if (!watch_members()) {

@@ -20,7 +20,6 @@ struct queue_object {
         : memory(std::move(fd), std::move(leased), std::move(sleepers), type) {}
 
     queue_memory memory;
-    hub_set joiners;
     // A side that ended in this process: the other one, if it is here as well, looks at once.
     std::atomic<std::uint32_t> ended{0};
 };
@@ -49,13 +48,17 @@ struct queue_side {
     mutable std::atomic<bool> gone{false};
     mutable std::atomic<std::uint32_t> looked{~0u};
     hub_set hubs;
+    hub_set joiners;
 };
 
 /// Those who wait for items, for room, or for the end of all tasks.
 class queue_hub final : public wait_hub {
 public:
     /// The hub of `home` for those of `side` who wait; for those who join, if `joining`.
-    static wait_hub& of(const std::shared_ptr<queue_side>& side, loop& home, bool joining);
+    static queue_hub& of(const std::shared_ptr<queue_side>& side, loop& home, bool joining);
+    /// With leases: has those watched who have come since; a load if there are none. Deaths are
+    /// noticed then even while there is always something to get, and nobody sleeps.
+    void notice_members() noexcept;
 
 private:
     enum class kind : unsigned char { putters, getters, joiners };
@@ -68,6 +71,7 @@ private:
     bool arm_more() noexcept override;
     void retire_more() noexcept override;
     [[nodiscard]] bool more_active() const noexcept override;
+    [[nodiscard]] bool watches_members() const noexcept;
     bool watch_members() noexcept;
 
     const std::shared_ptr<queue_side> side_;

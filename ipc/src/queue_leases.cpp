@@ -31,7 +31,8 @@ void queue_leases::attach(unique_fd memory, std::size_t item) {
     copies_ = object_memory(std::move(memory), type_of(room_));
 }
 
-void queue_leases::forget(std::size_t i) noexcept {
+void queue_leases::end(std::size_t i) noexcept {
+    at(i).word.store(0);
     if (at(i).length > kept) ::madvise(copy(i).data(), room_, MADV_REMOVE);
 }
 

@@ -77,8 +77,9 @@ public:
                 found = i;
         return found;
     }
-    /// Gives back what a long item took.
-    void forget(std::size_t i) noexcept;
+    /// It is done with. What a long item took is given back afterwards: one who dies in between has
+    /// not spoilt what is to be delivered again.
+    void end(std::size_t i) noexcept;
     [[nodiscard]] int fd() const noexcept { return copies_.fd(); }
 
 private:

@@ -2,6 +2,7 @@
 #include "queue_memory.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <new>
 #include <utility>
@@ -94,8 +95,6 @@ queue_memory::outcome queue_memory::why_not(const robust_lock& of) const noexcep
     return same_pids_ && of.forged() ? outcome::corrupted : outcome::busy;
 }
 
-
-
 /// What the getters have left, as those who put see it.
 std::uint64_t queue_memory::room_from() const noexcept {
     const std::uint64_t got = get_->state.load(std::memory_order_acquire);
@@ -124,23 +123,43 @@ bool queue_memory::back(std::uint32_t position, std::uint32_t need) noexcept {
     std::uint32_t length = (inside + need + window - 1) / window * window;
     if (length > settings_.units) length = settings_.units;
     const auto allocate = [&](std::uint32_t begin, std::uint32_t n) {
-        return n == 0 || ::fallocate(memory_.fd(), FALLOC_FL_KEEP_SIZE,
+        while (n != 0 && ::fallocate(memory_.fd(), FALLOC_FL_KEEP_SIZE,
                                      static_cast<::off_t>(memory_.body_offset() + begin * unit),
-                                     static_cast<::off_t>(n * unit)) == 0;
+                                     static_cast<::off_t>(n * unit)) != 0)
+            if (errno != EINTR) return false;
+        return true;
     };
     const std::uint32_t first = std::min(length, settings_.units - from);
     if (!allocate(from, first) || !allocate(0, length - first)) return false;
     put_->backed = std::uint64_t{position} - inside + length;
+    // What is beyond the room now is given back before it is room.
+    const std::uint64_t most =
+        std::uint64_t{position} + (position_of(put_->seen_get) + settings_.units - position);
+    if (returns_memory() && put_->backed > most) put_->backed = most;
     return true;
 }
 
-/// Those who put get the room before `to`; what is behind it by whole steps goes to the kernel
-/// first.
+/// Those who put get the room of the steps that end before `to`, which the kernel gets first. What
+/// they have got they may have written to again: a step of which they have a part is kept.
 void queue_memory::give_back(std::uint32_t to) noexcept {
-    const std::uint32_t from = get_->released.load(std::memory_order_relaxed) / step * step;
-    for (std::uint32_t i = 0; i < to / step * step - from; i += step)
+    const std::uint32_t released = get_->released.load(std::memory_order_relaxed);
+    const std::uint32_t until = to / step * step;
+    if (static_cast<std::int32_t>(until - released) <= 0) return;
+    const std::uint32_t from = (released + step - 1) / step * step;
+    for (std::uint32_t i = 0; i < until - from; i += step)
         ::madvise(at(from + i), step * unit, MADV_REMOVE);
+    get_->released.store(until, std::memory_order_release);
+}
+
+/// For one who needs what the getters have read and not given back, or would have, but died.
+queue_memory::outcome queue_memory::demand_room() noexcept {
+    const robust_section getting(get_lock_);
+    if (!getting) return why_not(get_lock_);
+    if (getting.from_the_dead()) recover_getters();
+    const std::uint32_t to = position_of(get_->state.load());
+    give_back(to);
     get_->released.store(to, std::memory_order_release);
+    return outcome::done;
 }
 
 void queue_memory::recover_putters() noexcept {
@@ -178,7 +197,15 @@ queue_memory::outcome queue_memory::put(std::span<const std::byte> item) noexcep
     if (!sane(state, put_->seen_get) || !fits(state, put_->seen_get, need)) {
         put_->seen_get = room_from();
         if (!sane(state, put_->seen_get)) return outcome::corrupted;
-        if (!fits(state, put_->seen_get, need)) return outcome::not_now;
+        if (!fits(state, put_->seen_get, need)) {
+            if (!returns_memory() || !fits(state, get_->state.load(), need))
+                return outcome::not_now;
+            const outcome how = demand_room();
+            if (how != outcome::done) return how;
+            put_->seen_get = room_from();
+            if (!sane(state, put_->seen_get)) return outcome::corrupted;
+            if (!fits(state, put_->seen_get, need)) return outcome::not_now;
+        }
     }
     const std::uint32_t position = position_of(state);
     if (!back(position, need)) return outcome::no_memory;
@@ -213,7 +240,7 @@ queue_memory::outcome queue_memory::get(queue_taker& into) noexcept {
     std::uint64_t length = 0;
     std::memcpy(&length, from, record_header);
     const std::uint32_t there = position_of(get_->seen_put) - position;
-    if (length > there * unit - record_header) return outcome::corrupted;
+    if (there == 0 || length > there * unit - record_header) return outcome::corrupted;
     const std::uint32_t next = position + units_of(length);
     const std::uint64_t after = pack(count_of(state) + 1, next);
     const std::span<const std::byte> item{from + record_header, static_cast<std::size_t>(length)};
@@ -304,8 +331,7 @@ bool queue_memory::task_done() noexcept {
             if (oldest == queue_leases::most) return false;
             ring(common_->items, sleepers_);
             ring(common_->done, sleepers_);
-            leases_.forget(oldest);
-            leases_.at(oldest).word.store(0);
+            leases_.end(oldest);
             return true;
         }
         auto& mine = members_.at(me);
@@ -334,8 +360,7 @@ void queue_memory::end_lease(std::uint32_t ticket, bool done) noexcept {
         const std::uint32_t deliveries = queue_leases::deliveries_of(word);
         if (done || shut() == 2 ||
             (settings_.max_deliveries != 0 && deliveries >= settings_.max_deliveries)) {
-            leases_.forget(ticket - 1);
-            lease.word.store(0);
+            leases_.end(ticket - 1);
         } else {
             get_->again.fetch_add(1);
             lease.word.store(queue_leases::pack(queue_leases::again, 0, deliveries));
@@ -344,15 +369,20 @@ void queue_memory::end_lease(std::uint32_t ticket, bool done) noexcept {
     }
 }
 
-bool queue_memory::all_done() noexcept {
-    if (shut() == 2) return true;
+bool queue_memory::all_done(bool nobody_gets) noexcept {
+    const bool dropped = shut() == 2;  // what is in nobody's hands
     const std::uint64_t got = get_->state.load();
-    if (count_of(put_->state.load()) != count_of(got) || get_->state.load() != got) return false;
+    if (!dropped && (count_of(put_->state.load()) != count_of(got) || get_->state.load() != got))
+        return false;
     if (settings_.lease != 0) {
-        for (std::size_t i = 0; i < queue_leases::most; ++i)
-            if (leases_.at(i).word.load() != 0) return false;
+        for (std::size_t i = 0; i < queue_leases::most; ++i) {
+            const std::uint64_t word = leases_.at(i).word.load();
+            if (word != 0 && !(dropped && queue_leases::state_of(word) == queue_leases::again))
+                return false;
+        }
         return true;
     }
+    if (nobody_gets) return true;
     for (std::size_t i = 0; i < queue_members::most; ++i) {
         const auto& one = members_.at(i);
         if (one.pid.load() != 0 && one.taken.load() != one.finished.load()) return false;
@@ -372,8 +402,12 @@ void queue_memory::bury_under_lock(std::size_t member) noexcept {
             const std::uint32_t deliveries = queue_leases::deliveries_of(word);
             const bool enough =
                 settings_.max_deliveries != 0 && deliveries >= settings_.max_deliveries;
-            if (!enough) get_->again.fetch_add(1);
-            lease.word.store(enough ? 0 : queue_leases::pack(queue_leases::again, 0, deliveries));
+            if (enough) {
+                leases_.end(i);
+                continue;
+            }
+            get_->again.fetch_add(1);
+            lease.word.store(queue_leases::pack(queue_leases::again, 0, deliveries));
         }
     }
     members_.at(member).pid.store(0);
@@ -392,14 +426,30 @@ void queue_memory::bury(std::size_t member, std::uint32_t generation) noexcept {
     }
 }
 
+bool queue_memory::bury_dead() noexcept {
+    bool any = false;
+    for (std::size_t i = 0; i < queue_members::most; ++i) {
+        const auto& one = members_.at(i);
+        const std::uint32_t generation = one.generation;
+        if (one.pid.load() == 0 || members_.is_own(i) || !queue_members::dead(one)) continue;
+        bury(i, generation);
+        any = true;
+    }
+    return any;
+}
+
 void queue_memory::leave() noexcept {
     const std::size_t me = members_.known();
     if (me == queue_members::none) return;
-    const robust_section in(get_lock_);
-    if (!in) return;  // its process will be found dead some day
-    if (in.from_the_dead()) recover_getters();
-    bury_under_lock(me);
-    members_.leave();
+    for (;;) {
+        const robust_section in(get_lock_);
+        if (!in && why_not(get_lock_) == outcome::corrupted) return;
+        if (!in) continue;
+        if (in.from_the_dead()) recover_getters();
+        bury_under_lock(me);
+        members_.leave();
+        return;
+    }
 }
 
 void queue_memory::shut_down(bool immediate) noexcept {
@@ -413,6 +463,7 @@ void queue_memory::shut_down(bool immediate) noexcept {
         if (getting.from_the_dead()) recover_getters();
         recover_putters();  // all wake
         if (shut() != 2) common_->shut.store(immediate ? 2 : 1);
+        if (immediate) ::madvise(ring_, memory_.body_size(), MADV_REMOVE);
         return;
     }
 }
@@ -421,7 +472,9 @@ bool queue_memory::others_lease() noexcept {
     if (settings_.lease == 0) return false;
     for (std::size_t i = 0; i < queue_leases::most; ++i) {
         const std::uint64_t word = leases_.at(i).word.load();
-        if (word != 0 && !members_.is_own(queue_leases::owner_of(word))) return true;
+        if (queue_leases::state_of(word) == queue_leases::again ||
+            (word != 0 && !members_.is_own(queue_leases::owner_of(word))))
+            return true;
     }
     return false;
 }
@@ -429,14 +482,21 @@ bool queue_memory::others_lease() noexcept {
 std::size_t queue_memory::size() noexcept {
     if (shut() == 2) return 0;
     for (;;) {
+        const std::uint32_t again = get_->again.load();
         const std::uint64_t got = get_->state.load();
         const std::uint64_t put = put_->state.load();
-        if (get_->state.load() == got)
-            return std::size_t{count_of(put) - count_of(got)} + get_->again.load();
+        if (get_->state.load() == got && get_->again.load() == again)
+            return std::size_t{count_of(put) - count_of(got)} + again;
     }
 }
 
-bool queue_memory::full() noexcept { return !fits(put_->state.load(), room_from(), 1); }
+bool queue_memory::full() noexcept {
+    for (;;) {
+        const std::uint64_t got = get_->state.load();
+        const std::uint64_t put = put_->state.load();
+        if (get_->state.load() == got) return !fits(put, got, 1);
+    }
+}
 
 bool queue_memory::might_get() noexcept {
     return get_->state.load(std::memory_order_relaxed) !=

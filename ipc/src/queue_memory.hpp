@@ -45,10 +45,13 @@ public:
     bool task_done() noexcept;
     /// Done with a lease; or, if not `done`, it is to be delivered again.
     void end_lease(std::uint32_t ticket, bool done) noexcept;
-    /// All that was ever put is done with, or in the hands of the dead.
-    [[nodiscard]] bool all_done() noexcept;
+    /// All that was ever put is done with, or in the hands of the dead; as all are if nobody is left
+    /// who gets.
+    [[nodiscard]] bool all_done(bool nobody_gets) noexcept;
     /// A process has died: what it had is in nobody's hands now.
     void bury(std::size_t member, std::uint32_t generation) noexcept;
+    /// Looks for those who have died; true if there were any.
+    bool bury_dead() noexcept;
     /// What this process has in its hands goes back, and its place is free.
     void leave() noexcept;
     void shut_down(bool immediate) noexcept;
@@ -109,6 +112,7 @@ private:
     [[nodiscard]] bool sane(std::uint64_t put, std::uint64_t got) const noexcept;
     bool back(std::uint32_t position, std::uint32_t need) noexcept;
     void give_back(std::uint32_t to) noexcept;
+    outcome demand_room() noexcept;
     void recover_putters() noexcept;
     void recover_getters() noexcept;
     std::size_t own_place() noexcept;

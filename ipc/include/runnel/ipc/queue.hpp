@@ -61,7 +61,8 @@ class queue_user : public queue_handle {
 public:
     /// Waits until every item that was ever put is done with: taken, and task_done() called for it
     /// (or its lease done). What a dead process had in its hands counts as done, unless it is
-    /// leased. Cancellation: atomic.
+    /// leased. From the putters' side it throws std::errc::broken_pipe when nobody is left to get
+    /// what there is. Cancellation: atomic.
     auto join() { return queue_operation<join_core>(end()); }
     /// Nothing more can be put, in any process: put throws errc::closed; get gives what is left, or,
     /// if `immediate`, nothing more. All who wait are told. Idempotent; immediate stays.

@@ -15,6 +15,9 @@ namespace runnel::ipc::detail {
 struct bell {
     std::atomic<std::uint32_t> rung{0};  // counts; the futex
     std::atomic<std::uint32_t> sleepers{0};
+
+    /// Somebody who has seen `rung` as it is said is going to sleep.
+    void will_sleep(std::uint32_t seen) noexcept { sleepers.store(seen << 1 | 1); }
 };
 
 /// Where the kernel has no futex operation for rings (before Linux 6.7): a queue in the kernel of

@@ -147,6 +147,7 @@ protected:
     /// Tries it if nobody waits before; true if it is over. Throws if the handle is closed.
     bool ready();
     bool serve() noexcept final;
+    [[nodiscard]] bool undecided() const noexcept final { return outcome_ == queue_outcome::busy; }
     virtual queue_outcome attempt() noexcept = 0;
     /// Throws unless it ended well, or as `fine` says.
     void finish(queue_outcome fine = queue_outcome::done);
