@@ -3,6 +3,7 @@
 
 // All of runnel: processes, and the runtime below them.
 
+#include <runnel/ipc/channel.hpp>
 #include <runnel/ipc/codec.hpp>
 #include <runnel/ipc/connection.hpp>
 #include <runnel/ipc/exit_status.hpp>
@@ -10,6 +11,7 @@
 #include <runnel/ipc/pipe.hpp>
 #include <runnel/ipc/process.hpp>
 #include <runnel/ipc/queue.hpp>
+#include <runnel/ipc/record.hpp>
 #include <runnel/ipc/spawn.hpp>
 #include <runnel/ipc/this_process.hpp>
 #include <runnel/runnel.hpp>
