@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <fstream>
 #include <stdexcept>
 #include <string>
 
@@ -25,6 +24,8 @@
 #include <runnel/fork.hpp>
 #include <runnel/io.hpp>
 #include <runnel/race.hpp>
+
+#include "owner.hpp"
 
 // The mutex is a robust pthread mutex in shared memory, taken with trylock by the thread of a loop
 // for one of its tasks. A task never changes its thread, so the thread's ownership can last across
@@ -71,37 +72,9 @@ static_assert(sizeof(std::atomic<std::uint32_t>) == sizeof(std::uint32_t));
 
 std::uint32_t own_tid() noexcept { return static_cast<std::uint32_t>(::gettid()); }
 
-/// The word of the robust mutex as glibc and the kernel know it: thread id, FUTEX_OWNER_DIED.
-std::uint32_t word_of(const ::pthread_mutex_t& lock) noexcept {
-    return static_cast<std::uint32_t>(__atomic_load_n(&lock.__data.__lock, __ATOMIC_ACQUIRE));
-}
-
 void wake_all(std::atomic<std::uint32_t>& word) noexcept {
     ::syscall(SYS_futex, &word, FUTEX_WAKE, 0x7fffffff, nullptr, nullptr, 0);
 }
-
-/// A pidfd of the thread, or, before Linux 6.9, of its process; -1 and errno.
-unique_fd open_pidfd(std::uint32_t tid) {
-    constexpr unsigned pidfd_thread = O_EXCL;
-    const auto open = [](std::uint32_t id, unsigned flags) {
-        return unique_fd(static_cast<int>(::syscall(SYS_pidfd_open, id, flags)));
-    };
-    unique_fd fd = open(tid, pidfd_thread);
-    if (fd || errno != EINVAL) return fd;
-    fd = open(tid, 0);
-    if (fd || (errno != EINVAL && errno != ENOENT)) return fd;
-    std::ifstream status("/proc/" + std::to_string(tid) + "/status");
-    for (std::string field; status >> field;) {
-        std::uint32_t process = 0;
-        if (field == "Tgid:" && status >> process) return open(process, 0);
-    }
-    errno = ESRCH;
-    return {};
-}
-
-// A forked child has copies of its parent's guards, and they hold nothing.
-std::atomic<unsigned> forks{0};
-const int fork_counter = ::pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1); });
 
 }  // namespace
 
@@ -187,6 +160,10 @@ mutex_state::taken mutex_state::try_take(std::uint64_t for_task) {
     return how;
 }
 
+std::uint64_t mutex_state::owner() const noexcept {
+    return shared_->task.load(std::memory_order_relaxed);
+}
+
 held_mutex mutex_state::take(const std::shared_ptr<mutex_state>& self, std::uint64_t for_task) {
     const taken how = self->try_take(for_task);
     if (how == taken::no) return {};
@@ -195,7 +172,7 @@ held_mutex mutex_state::take(const std::shared_ptr<mutex_state>& self, std::uint
 
 void mutex_state::unlock() noexcept {
     if ((word_of(shared_->lock) & FUTEX_TID_MASK) != own_tid()) {
-        if (forks.load() != 0) return;  // the guard is a copy of the parent's, who has unlocked
+        if (fork_count() != 0) return;  // the guard is a copy of the parent's, who has unlocked
         std::fprintf(stderr,
                      "runnel: fatal: a guard of an ipc mutex was dropped on another thread than "
                      "locked it\n");

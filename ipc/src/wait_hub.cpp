@@ -38,6 +38,15 @@ void wait_hub::expel(const void* handle) noexcept {
 
 bool wait_hub::serve_all() noexcept {
     bool any = false;
+    if (!in_order()) {
+        waiting_.for_each([&](hub_waiter& one) {
+            if (!one.serve()) return;
+            one.unlink();
+            one.who_.resume();
+            any = true;
+        });
+        return any;
+    }
     while (!waiting_.empty() && waiting_.front().serve()) {
         waiting_.pop_front().who_.resume();
         any = true;
@@ -68,7 +77,7 @@ bool wait_hub::arm() noexcept {
         ::sched_yield();
         return false;
     }
-    if (serve_all()) return false;
+    if (serve_all() || !arming()) return false;
     if (!waiting_.empty() && waiting_.front().undecided()) {
         ::sched_yield();
         return false;
@@ -112,6 +121,7 @@ void wait_hub::retire() noexcept {
     retired_ = true;
     set_.forget(*this);
     watch::end();
+    retiring();
     futex_.cancel();
     gone_op_.cancel();
     retire_more();
@@ -129,7 +139,9 @@ void wait_hub::release() noexcept {
 }
 
 void wait_hub::delete_if_unused() noexcept {
-    if (users_ == 0 && !futex_.active() && !gone_op_.active() && !more_active()) delete this;
+    if (users_ == 0 && retired_ && !futex_.active() && !gone_op_.active() && !more_active() &&
+        at_rest())
+        delete this;
 }
 
 }  // namespace runnel::ipc::detail

@@ -14,6 +14,8 @@
 
 namespace runnel::ipc {
 
+class recursive_mutex;
+
 /// Mutual exclusion between tasks, of one process or of several.
 ///
 ///     ipc::mutex m;
@@ -56,6 +58,8 @@ public:
 
 private:
     friend struct codec<mutex>;
+    friend struct codec<recursive_mutex>;
+    friend class recursive_mutex;
     class lock_await;
     explicit mutex(std::shared_ptr<detail::mutex_state> of) noexcept : state_(std::move(of)) {}
     const std::shared_ptr<detail::mutex_state>& state(const char* operation) const;
@@ -78,6 +82,7 @@ public:
 
 private:
     friend class mutex;
+    friend class condition;
     explicit guard(detail::held_mutex held) noexcept : held_(std::move(held)) {}
     detail::held_mutex held_;
 };

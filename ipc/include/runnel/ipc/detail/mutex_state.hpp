@@ -34,6 +34,7 @@ public:
     void unlock() noexcept;
     [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
     [[nodiscard]] bool owner_died() const noexcept { return owner_died_; }
+    [[nodiscard]] const std::shared_ptr<mutex_state>& state() const noexcept { return state_; }
 
 private:
     std::shared_ptr<mutex_state> state_;
@@ -56,6 +57,8 @@ public:
     static held_mutex take(const std::shared_ptr<mutex_state>& self, std::uint64_t for_task);
     /// Waits until it is taken; atomic.
     static task<held_mutex> wait(std::shared_ptr<mutex_state> self, std::uint64_t for_task);
+    /// Which task has it; 0 if none or unknown.
+    [[nodiscard]] std::uint64_t owner() const noexcept;
 
     [[nodiscard]] int memory() const noexcept { return memory_.get(); }
     [[nodiscard]] int register_out() const noexcept { return register_out_.get(); }

@@ -110,6 +110,17 @@ protected:
     /// One of those has ended.
     void part_ended() noexcept { woken(); }
 
+    /// Can none be served unless the first can? Otherwise all are tried.
+    [[nodiscard]] virtual bool in_order() const noexcept { return true; }
+    /// Somebody waits, and the loop is about to sleep: begins operations of the derived class's
+    /// own. False: there is something to do after all.
+    [[nodiscard]] virtual bool arming() noexcept { return true; }
+    /// The hub retires, on its loop's thread: cancels those operations.
+    virtual void retiring() noexcept {}
+    /// None of them is in the kernel; when that becomes true after retiring(), call rest().
+    [[nodiscard]] virtual bool at_rest() const noexcept { return true; }
+    void rest() noexcept { delete_if_unused(); }
+
 private:
     friend class hub_set;
     struct futex_op final : io::standing {

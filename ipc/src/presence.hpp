@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <pthread.h>
+
+#include <runnel/ipc/detail/shared_object.hpp>
+#include <runnel/watch.hpp>
+
+// Who is there: each loop that takes part in an object has a place in its memory, as long as it
+// lives. A place is held by a robust mutex of the loop's thread, so the kernel itself says, in one
+// store, that its holder has died, and what is written in the place counts no more from then on.
+// Who waits watches the threads of the others by their pidfds.
+
+namespace runnel::ipc::detail {
+
+struct place {
+    ::pthread_mutex_t alive;
+    std::atomic<std::uint32_t> turn;  // of those who have held the place: each has its own
+    std::atomic<std::uint32_t> spare;
+    std::atomic<std::uint64_t> state;  // the object's; zero when the place is taken
+};
+
+class presence_table {
+public:
+    static constexpr std::size_t most = 128;  // loops that take part in one object at a time
+    static constexpr std::size_t size = most * sizeof(place);
+
+    presence_table(std::byte* at, std::atomic<std::uint32_t>& used) noexcept
+        : places_(reinterpret_cast<place*>(at)), used_(used) {}
+    /// For a new object.
+    void initialise() const;
+
+    [[nodiscard]] place& operator[](std::size_t i) const noexcept { return places_[i]; }
+    /// No place behind has ever been taken.
+    [[nodiscard]] std::size_t used() const noexcept;
+    /// Its holder lives.
+    [[nodiscard]] bool held(std::size_t i) const noexcept;
+    /// Its holder died, and nobody has taken the place since.
+    [[nodiscard]] bool dead(std::size_t i) const noexcept;
+    [[nodiscard]] std::uint32_t holder(std::size_t i) const noexcept;
+
+    /// Takes a place for this thread, of a kind that may still be `wanted` (a dead one may be
+    /// needed as it is). Throws std::system_error if there is none.
+    template <class Wanted>
+    std::size_t take(shared_object& of, Wanted&& wanted) const;
+    /// Gives it back, on the thread that took it; false on another one.
+    bool give_back(std::size_t i) const noexcept;
+    /// Makes the place of somebody who died a free one.
+    void bury(shared_object& of, std::size_t i) const {
+        if (try_take(of, i)) give_back(i);
+    }
+
+private:
+    bool try_take(shared_object& of, std::size_t i) const;
+    [[noreturn]] static void full(const shared_object& of);
+    place* places_;
+    std::atomic<std::uint32_t>& used_;
+};
+
+template <class Wanted>
+std::size_t presence_table::take(shared_object& of, Wanted&& wanted) const {
+    for (std::size_t i = 0; i < most; ++i)
+        if (!held(i) && wanted(i) && try_take(of, i)) return i;
+    full(of);
+}
+
+/// A hub of an object with a presence_table: the loop's place, and its watches over the others.
+class presence_hub : public wait_hub {
+public:
+    static constexpr std::size_t none = presence_table::most;
+    presence_hub(std::shared_ptr<shared_object> of, presence_table table, loop& home)
+        : wait_hub(of->hubs, home, of->rings(), of->registered(), -1),
+          object_(std::move(of)),
+          table_(table) {}
+    ~presence_hub() override;
+
+    /// The loop's place; none if it has not got one.
+    [[nodiscard]] std::size_t own() const noexcept { return own_; }
+    /// Takes one if there is none.
+    template <class Wanted>
+    std::size_t take_place(Wanted&& wanted) {
+        if (own_ == none) own_ = table_.take(*object_, wanted);
+        return own_;
+    }
+
+protected:
+    /// Is it waited for what that holder has?
+    [[nodiscard]] virtual bool concerns(std::size_t i) noexcept = 0;
+    [[nodiscard]] shared_object& object() const noexcept { return *object_; }
+
+private:
+    struct watched final : io::standing {
+        explicit watched(presence_hub& of) noexcept : hub(of) {}
+        void completed() noexcept override { hub.one_ended(); }
+        presence_hub& hub;
+        std::uint32_t thread = 0;  // 0: not in use
+        unique_fd pidfd;
+    };
+    bool settled() noexcept override { return object_->settled(); }
+    bool arming() noexcept override;
+    void retiring() noexcept override;
+    bool at_rest() const noexcept override;
+    bool watch_holder(std::size_t i) noexcept;
+    void one_ended() noexcept;
+    void give_up_place() noexcept;
+
+    std::shared_ptr<shared_object> object_;
+    presence_table table_;
+    std::size_t own_ = none;
+    std::vector<std::unique_ptr<watched>> watched_;  // one a place
+};
+
+}  // namespace runnel::ipc::detail
