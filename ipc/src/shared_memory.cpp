@@ -37,7 +37,7 @@ std::string path_of(std::string_view name) {
     if (name.empty() || name.size() > longest || name.find('/') != name.npos ||
         name.find('\0') != name.npos || name == "." || name == "..")
         throw std::invalid_argument("ipc shared_memory: no name for memory");
-    return "/" + std::string(name);
+    return std::string("/").append(name);
 }
 
 std::string random_path() {
