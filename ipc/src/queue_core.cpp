@@ -174,8 +174,10 @@ std::pair<queue_end*, queue_end*> make_queue(const queue_settings& settings, std
     unique_fd getting(life[0]);
     unique_fd putting(life[1]);
     const auto object = std::make_shared<queue_object>(settings, type);
-    const auto in = std::make_shared<queue_side>(object, std::move(getting), true);
-    const auto out = std::make_shared<queue_side>(object, std::move(putting), false);
+    const auto in =
+        queue_side::for_users(std::make_shared<queue_side>(object, std::move(getting), true));
+    const auto out =
+        queue_side::for_users(std::make_shared<queue_side>(object, std::move(putting), false));
     auto* getter = new queue_end(in);
     try {
         return {new queue_end(out), getter};
@@ -209,7 +211,8 @@ queue_end* read_queue_end(decoder& in, bool getting, std::uint64_t signature, st
         in.fail("a queue's end without its half of the pipe");
     auto object = std::make_shared<queue_object>(std::move(memory), std::move(leased),
                                                  std::move(sleepers), type);
-    return new queue_end(std::make_shared<queue_side>(std::move(object), std::move(life), getting));
+    return new queue_end(queue_side::for_users(
+        std::make_shared<queue_side>(std::move(object), std::move(life), getting)));
 }
 
 // --- awaiting ---

@@ -11,8 +11,21 @@
 
 namespace runnel::ipc::detail {
 
+std::shared_ptr<queue_side> queue_side::for_users(std::shared_ptr<queue_side> side) {
+    struct users {
+        explicit users(std::shared_ptr<queue_side> of) noexcept : side(std::move(of)) {}
+        ~users() {
+            if (side->getting) side->object->memory.leave();
+        }
+        users(const users&) = delete;
+        users& operator=(const users&) = delete;
+        const std::shared_ptr<queue_side> side;
+    };
+    const auto all = std::make_shared<users>(std::move(side));
+    return {all, all->side.get()};
+}
+
 queue_side::~queue_side() {
-    if (getting) object->memory.leave();
     life.reset();
     object->ended.fetch_add(1);
 }
@@ -39,12 +52,12 @@ struct queue_hub::member_watch final : io::standing {
     const unique_fd pidfd;
 };
 
-queue_hub::queue_hub(std::shared_ptr<queue_side> side, hub_set& set, loop& home, kind what,
+queue_hub::queue_hub(const std::shared_ptr<queue_side>& side, hub_set& set, loop& home, kind what,
                      bell& bell)
     // Those who join from the getters' side could still get.
     : wait_hub(set, home, bell, side->object->memory.sleepers(),
                what == kind::joiners && side->getting ? -1 : side->life.get()),
-      side_(std::move(side)),
+      side_(side->shared_from_this()),
       memory_(side_->object->memory),
       kind_(what) {
     watch_hangup();
@@ -89,6 +102,7 @@ void queue_hub::notice_members() noexcept {
 }
 
 bool queue_hub::arm_more() noexcept {
+    if (kind_ == kind::getters) memory_.rest();
     if (!watches_members()) return true;
     const std::uint32_t now = memory_.membership();
     if (now == membership_) return true;

@@ -25,12 +25,16 @@ struct queue_object {
 };
 
 /// One side of it. Its half of the pipe tells the others that somebody is left on this side.
-struct queue_side {
+struct queue_side : std::enable_shared_from_this<queue_side> {
     queue_side(std::shared_ptr<queue_object> of, unique_fd half, bool gets) noexcept
         : object(std::move(of)), life(std::move(half)), getting(gets) {}
     queue_side(const queue_side&) = delete;
     queue_side& operator=(const queue_side&) = delete;
     ~queue_side();
+
+    /// For those who use it, handles and leases: with the last of them this process leaves the queue,
+    /// though the kernel may look at the pipe for a while.
+    static std::shared_ptr<queue_side> for_users(std::shared_ptr<queue_side> side);
 
     /// Nobody is left on the other side, as far as it is known.
     [[nodiscard]] bool other_side_gone() const noexcept {
@@ -63,7 +67,8 @@ public:
 private:
     enum class kind : unsigned char { putters, getters, joiners };
     struct member_watch;
-    queue_hub(std::shared_ptr<queue_side> side, hub_set& set, loop& home, kind what, bell& bell);
+    queue_hub(const std::shared_ptr<queue_side>& side, hub_set& set, loop& home, kind what,
+              bell& bell);
 
     bool ready() noexcept override;
     bool settled() noexcept override;

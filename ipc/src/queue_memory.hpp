@@ -55,6 +55,8 @@ public:
     /// What this process has in its hands goes back, and its place is free.
     void leave() noexcept;
     void shut_down(bool immediate) noexcept;
+    /// One who gets is going to sleep: if the queue is empty, gives its memory back.
+    void rest() noexcept;
     /// Something that another process has leased could come back.
     [[nodiscard]] bool others_lease() noexcept;
 
@@ -90,14 +92,17 @@ private:
     struct put_line {  // changed under the putters' lock
         std::atomic<std::uint64_t> state;
         std::uint64_t seen_get;  // the getters' state, when it was last looked at
-        std::uint64_t backed;    // so many units have been given memory, ever
+        // Up to here there is memory ahead; in a small ring everywhere if that is all around it.
+        std::uint32_t backed;
+        std::uint32_t backed_from;
     };
     struct get_line {  // changed under the getters' lock
         std::atomic<std::uint64_t> state;
         std::uint64_t seen_put;
-        std::atomic<std::uint64_t> taking;    // into a lease: the state after it
-        std::atomic<std::uint32_t> again;     // leases that wait to be delivered again
-        std::atomic<std::uint32_t> released;  // up to here putters may write, in a large ring
+        std::atomic<std::uint64_t> taking;  // into a lease: the state after it
+        std::atomic<std::uint32_t> again;   // leases that wait to be delivered again
+        // Up to here memory has been given back, and putters may write in a large ring.
+        std::atomic<std::uint32_t> released;
     };
     static_assert(sizeof(put_line) <= object_memory::line_room);
     static_assert(sizeof(get_line) <= object_memory::line_room);

@@ -25,7 +25,8 @@ TEST_CASE("an idle queue takes 64 KiB at most") {
         auto fresh = ipc::queue<std::string>();
         CHECK(bytes_in_memory() - before <= 65536);
         auto small = ipc::queue<int>();
-        CHECK(bytes_in_memory() - before <= 2 * 65536);
+        auto middle = ipc::queue<std::array<char, 100>>({.max_items = 8192});  // 1 MiB
+        CHECK(bytes_in_memory() - before <= 3 * 65536);
         for (int i = 0; i < 3000; ++i) {
             co_await small.putter.put(i);
             auto got = co_await small.getter.get();
@@ -34,14 +35,28 @@ TEST_CASE("an idle queue takes 64 KiB at most") {
         const std::string text("a line of text");
         for (int i = 0; i < 20; ++i) co_await fresh.putter.put(text);
         for (int i = 0; i < 20; ++i) co_await fresh.getter.get();
-        CHECK(bytes_in_memory() - before <= 2 * 65536);
+        std::array<char, 100> item{};
+        for (char i = 0; i < 100; ++i) {
+            for (int k = 0; k < 500; ++k) {
+                item[99] = static_cast<char>(i + k);
+                co_await middle.putter.put(item);
+            }
+            for (int k = 0; k < 500; ++k) {
+                auto got = co_await middle.getter.get();
+                if ((*got)[99] != static_cast<char>(i + k)) FAIL("damaged");
+            }
+            co_await with_timeout(middle.getter.get(), 100us);
+        }
+        for (int i = 0; i < 100 && bytes_in_memory() - before > 3 * 65536; ++i)
+            co_await with_timeout(middle.getter.get(), 2ms);
+        CHECK(bytes_in_memory() - before <= 3 * 65536);
         auto leased = ipc::queue<int>({.lease = true});
         for (int i = 0; i < 20; ++i) {
             co_await leased.putter.put(i);
             auto one = co_await leased.getter.get_leased();
             one->done();
         }
-        CHECK(bytes_in_memory() - before <= 3 * 65536);
+        CHECK(bytes_in_memory() - before <= 4 * 65536);
     });
 }
 
@@ -61,7 +76,8 @@ TEST_CASE("a queue that was full gives its memory back when it is drained") {
         }
         CHECK(bytes_in_memory() - before <= 512 * 1024);
         // Whoever waits on an empty queue gives back the rest of it.
-        co_await with_timeout(q.getter.get(), 2ms);
+        for (int i = 0; i < 100 && bytes_in_memory() - before > 65536; ++i)
+            co_await with_timeout(q.getter.get(), 2ms);
         CHECK(bytes_in_memory() - before <= 65536);
     });
 }
@@ -164,7 +180,9 @@ TEST_CASE("no allocation and no system call per item, within a loop") {
         co_await round(10'000);
         const loop_stats after = loop::current()->stats();
         CHECK(allocations() - allocated <= 2);  // of the frame of the round itself
-        CHECK(after.enters == before.enters);
+        // The loop looks at the kernel now and then, but for no item.
+        CHECK(after.enters - before.enters <= 10);
+        CHECK(after.sleeps == before.sleeps);
         CHECK(after.direct_calls == before.direct_calls);
     });
 }

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 
 #include <linux/futex.h>
 
@@ -97,6 +98,8 @@ private:
 class robust_section {
 public:
     explicit robust_section(robust_lock& of) noexcept : lock_(of), got_(of.lock()) {}
+    /// Without patience.
+    robust_section(robust_lock& of, std::try_to_lock_t) noexcept : lock_(of), got_(of.try_lock()) {}
     robust_section(const robust_section&) = delete;
     robust_section& operator=(const robust_section&) = delete;
     ~robust_section() {
