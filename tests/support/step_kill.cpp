@@ -147,8 +147,11 @@ std::string one_kill(step_scenario& scenario, std::uint64_t wanted, const plan& 
         }
         victim.kill();
     }
-    if (witness) witness->finish(options.limit);
     const step_point at{result.steps, result.completed};
+    if (witness) {
+        scenario.killed(at);
+        witness->finish(options.limit);
+    }
     std::optional<std::string> outcome;
     run([&]() -> task<> {
         auto got = co_await with_timeout(scenario.survivor(at), options.limit);
