@@ -3,15 +3,16 @@
 
 #include <cstring>
 
-#include <sys/mman.h>
-
 namespace runnel::ipc::detail {
 namespace {
 
-// Several are in use at a time only if several messages are under way; what one large message
-// needed is not kept.
+// Several are in use at a time only if several messages are under way. Room for large bodies is
+// kept once, and what the largest needed is not.
 constexpr std::size_t kept = 8;
-constexpr std::size_t largest_kept = 4 * largest_datagram_body;
+constexpr std::size_t largest_kept = std::size_t{8} << 20;
+
+std::size_t extra_of(const outgoing& buffer) noexcept { return buffer.body.capacity(); }
+std::size_t extra_of(const incoming& buffer) noexcept { return buffer.capacity; }
 
 template <class Buffer>
 struct cache {
@@ -41,7 +42,8 @@ void keep(Buffer* used) noexcept {
     std::unique_ptr<Buffer> back(used);
     if (cache<Buffer>::gone) return;
     cache<Buffer>& to = buffers<Buffer>;
-    if (to.count != kept) to.free[to.count++] = std::move(back);
+    const std::size_t most = to.count == 0 ? largest_kept : 4 * largest_datagram_body;
+    if (to.count != kept && extra_of(*back) <= most) to.free[to.count++] = std::move(back);
 }
 
 }  // namespace
@@ -49,20 +51,17 @@ void keep(Buffer* used) noexcept {
 std::unique_ptr<outgoing, give_back> take_outgoing() { return take<outgoing>(); }
 std::unique_ptr<incoming, give_back> take_incoming() { return take<incoming>(); }
 
-void give_back::operator()(outgoing* used) const noexcept {
-    if (used->body.capacity() > largest_kept)
-        delete used;
-    else
-        keep(used);
-}
+void give_back::operator()(outgoing* used) const noexcept { keep(used); }
 void give_back::operator()(incoming* used) const noexcept { keep(used); }
 
-void incoming::reset() noexcept {
-    handles.clear();
-    spare.clear();
-    size = 0;
-    flags = 0;
-    if (mapping != nullptr) ::munmap(std::exchange(mapping, nullptr), mapped);
+std::span<std::byte> incoming::room(std::size_t n) {
+    if (capacity < n) {
+        capacity = 0;
+        whole.reset();
+        whole = std::make_unique_for_overwrite<std::byte[]>(n);
+        capacity = n;
+    }
+    return {whole.get(), n};
 }
 
 void control_block::put(::msghdr& message, std::span<const int> numbers, int last) noexcept {

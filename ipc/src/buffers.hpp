@@ -11,6 +11,8 @@
 
 #include <runnel/ipc/detail/message.hpp>
 
+#include "segment.hpp"
+
 namespace runnel::ipc::detail {
 
 /// Room for the descriptors of one message, as sendmsg(2) and recvmsg(2) want it.
@@ -31,12 +33,12 @@ struct control_block {
 /// What a message needs while it is sent.
 struct outgoing {
     encoder body;
-    unique_fd segment;
+    segment_loan segment;
     control_block control;
 
     void reset() noexcept {
         body.clear();
-        segment.reset();
+        segment.sent();
     }
 };
 
@@ -51,15 +53,25 @@ struct incoming {
     int flags = 0;
     std::vector<unique_fd> handles;
     std::vector<unique_fd> spare;  // duplicates, from the look at the message
-    void* mapping = nullptr;
-    std::size_t mapped = 0;
     control_block control;
+    std::unique_ptr<std::byte[]> whole;  // a large body, put together
+    std::size_t capacity = 0;
 
-    void reset() noexcept;
+    /// Room for a large body.
+    std::span<std::byte> room(std::size_t size);
+    void reset() noexcept {
+        handles.clear();
+        spare.clear();
+        size = 0;
+        flags = 0;
+    }
 };
 
 /// Taken from what this thread has used before, if there is any.
 std::unique_ptr<outgoing, give_back> take_outgoing();
 std::unique_ptr<incoming, give_back> take_incoming();
+
+/// recvmsg gives 0 at the end, and for an empty datagram, which no sender of ours makes.
+bool is_end(int fd) noexcept;
 
 }  // namespace runnel::ipc::detail

@@ -1,20 +1,41 @@
 // SPDX-License-Identifier: MIT
 #include <cerrno>
 #include <stdexcept>
+#include <string>
 
 #include <sys/socket.h>
 
 #include <runnel/error.hpp>
 #include <runnel/ipc/codec.hpp>
-#include <runnel/ipc/detail/message.hpp>
+#include <runnel/ipc/detail/endpoint.hpp>
+
+#include "segment.hpp"
 
 namespace runnel::ipc::detail {
 
+endpoint::endpoint(unique_fd fd, std::size_t most) noexcept
+    : max_message(most), fd_(std::move(fd)) {}
+endpoint::~endpoint() = default;
+
 void endpoint::close() noexcept {
     if (!fd_) return;
-    if (users_ > 1) io::cancel_pending(*home_, fd_.get());
+    if (users_ > 1 && home_ != nullptr) io::cancel_pending(*home_, fd_.get());
     fd_.reset();
+    if (pool_ != nullptr) pool_->clear();
 }
+
+void endpoint::throw_closed(std::string_view operation) const {
+    if (flaw_ != nullptr)
+        throw_error(errc::protocol, operation, std::string("pipe: ").append(flaw_));
+    throw_error(errc::closed, operation, "pipe");
+}
+
+segment_pool& endpoint::segments() {
+    if (pool_ == nullptr) pool_ = std::make_unique<segment_pool>();
+    return *pool_;
+}
+
+void endpoint::count_without_segment() noexcept { pool_->count_idle(); }
 
 endpoint* endpoint::share() const {
     if (closed()) throw_error(errc::closed, "share", "pipe");

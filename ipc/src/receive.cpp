@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <new>
 
 #include <poll.h>
-#include <sys/mman.h>
 
 #include <runnel/error.hpp>
 #include <runnel/ipc/detail/message.hpp>
@@ -25,17 +25,21 @@ int receive_now(int fd, ::msghdr& message, int flags) noexcept {
     }
 }
 
-/// recvmsg gives 0 at the end, and for an empty datagram, which no sender of ours makes.
+io::count_operation first_call(int fd, bool direct, std::span<std::byte> place,
+                               ::msghdr& message) noexcept {
+    // recv(2) costs a tenth less than recvmsg(2); with MSG_TRUNC it tells the true size.
+    return direct ? io::recv(fd, place, MSG_TRUNC) : io::recvmsg(fd, message, MSG_PEEK);
+}
+
+}  // namespace
+
 bool is_end(int fd) noexcept {
     ::pollfd one{fd, POLLRDHUP, 0};
     return ::poll(&one, 1, 0) == 1;
 }
 
-}  // namespace
-
 receive_core::receive_core(endpoint* end, way how, std::span<std::byte> place) noexcept
-    : stepwise(io::recvmsg(end != nullptr ? end->number() : -1, message_,
-                           how == way::direct ? 0 : MSG_PEEK)
+    : stepwise(first_call(end != nullptr ? end->number() : -1, how == way::direct, place, message_)
                    .on("pipe")),
       end_(end),
       how_(how),
@@ -50,15 +54,18 @@ void receive_core::await_describe(std::string& text) const {
         .append(std::to_string(descriptor()));
 }
 
+void receive_core::check_open(const char* verb) const {
+    if (end_ == nullptr) throw_error(errc::closed, verb, "pipe");
+    if (end_->closed()) end_->throw_closed(verb);
+}
+
 bool receive_core::await_suspend(waiter who) {
-    if (end_ == nullptr || end_->closed())
-        throw_error(errc::closed, how_ == way::look ? "poll" : "recv", "pipe");
-    if (how_ == way::direct)
-        part_ = {place_.data(), place_.size()};
-    else
+    check_open(how_ == way::look ? "poll" : "recv");
+    if (how_ != way::direct) {
         part_ = {&header_, sizeof header_};
-    message_.msg_iov = &part_;
-    message_.msg_iovlen = 1;
+        message_.msg_iov = &part_;
+        message_.msg_iovlen = 1;
+    }
     end_->begin_on(who.home());
     begun_ = true;
     return launch(who);
@@ -155,52 +162,89 @@ std::optional<receive_core::contents> receive_core::take() {
         all = std::span(in_->bytes).first(size);
     } else {
         size = static_cast<std::size_t>(result());
-        flags = message_.msg_flags;
-        all = place_.first(how_ == way::direct ? size : 0);
+        flags = size > place_.size() ? MSG_TRUNC : 0;
+        all = place_.first(std::min(size, place_.size()));
     }
     if (size == 0) {
         if (!end_->closed() && !is_end(end_->number())) malformed("an empty datagram");
         return std::nullopt;
     }
-    if ((flags & MSG_TRUNC) != 0) malformed("a datagram is larger than any message");
-    if (size < sizeof header_) malformed("a datagram without a header");
-    std::memcpy(&header_, all.data(), sizeof header_);
+    std::memcpy(&header_, all.data(), std::min(size, sizeof header_));
     const frame_header& head = header_;
-    if (head.magic != frame_header::expected_magic) malformed("a datagram is not a message");
-    if (head.version != frame_header::expected_version) malformed("another version of messages");
-    if (head.kind > frame_header::in_segment) malformed("an unknown kind of message");
-    if ((flags & MSG_CTRUNC) != 0) malformed("descriptors that its type has no place for");
+    if (const char* flaw = frame_flaw(head, size, flags)) malformed(flaw);
 
     contents got{all.subspan(sizeof head), {}};
     if (in_ != nullptr) got.handles = in_->handles;
-    const bool segment = head.kind == frame_header::in_segment;
-    if (got.handles.size() != std::size_t{head.handles} + (segment ? 1 : 0))
+    const bool large = head.kind == frame_header::in_segment;
+    if (got.handles.size() != std::size_t{head.handles} + (large ? 1 : 0))
         malformed("a message says another number of descriptors than came along");
-    if (got.body.size() != (segment ? 0 : head.length))
+    if (large ? got.body.size() >= head.length : got.body.size() != head.length)
         malformed("a message says another length than it has");
-    if (head.length > end_->max_message) {
-        throw_error(errc::message_too_long, "recv",
-                    "pipe " + std::to_string(descriptor()) + ": " + std::to_string(head.length) +
-                        " bytes, where " + std::to_string(end_->max_message) + " are accepted");
-    }
-    if (segment) {
-        unique_fd body = std::move(got.handles.back());
+    if (large) {
+        got.rest = static_cast<std::size_t>(head.length) - got.body.size();
+        segment_ = std::move(got.handles.back());
         got.handles = got.handles.first(head.handles);
-        map_segment(std::move(body), got);
+        if (const char* flaw = segment_flaw(segment_.get(), got.rest)) malformed(flaw);
+    }
+    if (head.length > end_->max_message) {
+        const auto length = static_cast<std::size_t>(head.length);
+        too_long(length, end_->max_message);
     }
     return got;
 }
 
-void receive_core::map_segment(unique_fd segment, contents& into) {
-    if (header_.length == 0) malformed("an empty segment");
-    if (const char* flaw = segment_flaw(segment.get(), header_.length)) malformed(flaw);
-    // Shared mappings of write-sealed files need Linux 6.7, even to read.
-    const auto length = static_cast<std::size_t>(header_.length);
-    void* at = ::mmap(nullptr, length, PROT_READ, MAP_PRIVATE | MAP_POPULATE, segment.get(), 0);
-    if (at == MAP_FAILED) throw_errno(errno, "recv", "pipe", descriptor());
-    in_->mapping = at;
-    in_->mapped = length;
-    into.body = {static_cast<const std::byte*>(at), length};
+const char* frame_flaw(const frame_header& head, std::size_t size, int flags) noexcept {
+    if ((flags & MSG_TRUNC) != 0) return "a datagram is larger than any message";
+    if (size < sizeof head) return "a datagram without a header";
+    if (head.magic != frame_header::expected_magic) return "a datagram is not a message";
+    if (head.version != frame_header::expected_version) return "another version of messages";
+    if (head.kind > frame_header::in_segment) return "an unknown kind of message";
+    if ((flags & MSG_CTRUNC) != 0) return "descriptors that its type has no place for";
+    return nullptr;
+}
+
+void receive_core::read_rest(std::span<std::byte> into, std::size_t at) {
+    if (!read_segment(segment_.get(), into, at)) malformed("its segment was truncated");
+}
+
+std::span<const std::byte> receive_core::whole(contents& from) {
+    if (from.rest == 0) return from.body;
+    const std::span<std::byte> room = in_->room(from.size());
+    whole_into(from, room);
+    return room;
+}
+
+void receive_core::whole_into(contents& from, std::span<std::byte> into) {
+    if (!from.body.empty()) std::memcpy(into.data(), from.body.data(), from.body.size());
+    if (from.rest == 0) return;
+    read_rest(into.subspan(from.body.size(), from.rest), 0);
+    release_segment(segment_.get());
+    segment_.reset();
+}
+
+bytes receive_core::whole_bytes(contents& from) {
+    bytes all;
+    all.reserve(from.size());
+    all.assign(from.body.begin(), from.body.end());
+    // A vector fills what it grows by: piece by piece that stays in the cache.
+    constexpr std::size_t piece = std::size_t{256} << 10;
+    for (std::size_t done = 0; done != from.rest;) {
+        const std::size_t more = std::min(piece, from.rest - done);
+        const std::size_t at = all.size();
+        all.resize(at + more);
+        read_rest(std::span(all).subspan(at, more), done);
+        done += more;
+    }
+    if (from.rest != 0) release_segment(segment_.get());
+    segment_.reset();
+    return all;
+}
+
+void receive_core::too_long(std::size_t size, std::size_t accepted) {
+    if (segment_) release_segment(segment_.get());
+    throw_error(errc::message_too_long, "recv",
+                "pipe " + std::to_string(descriptor()) + ": " + std::to_string(size) +
+                    " bytes, where " + std::to_string(accepted) + " are accepted");
 }
 
 void receive_core::refuse(const std::system_error& why) {

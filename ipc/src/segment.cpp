@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "segment.hpp"
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
 
-#include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -14,38 +15,167 @@
 
 namespace runnel::ipc::detail {
 namespace {
-constexpr int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
+
+constexpr std::byte in_use{0}, released{1};
+
+bool mark(int fd, std::byte as) noexcept {
+    // What was read before must have been read before somebody writes there again.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    ::ssize_t n = -1;
+    do n = ::pwrite(fd, &as, 1, 0);
+    while (n < 0 && errno == EINTR);
+    return n == 1;
 }
 
-unique_fd make_segment(std::span<const std::byte> body) {
-    unique_fd segment(::memfd_create("runnel-message", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-    if (!segment) throw_errno(errno, "create", "segment");
-    // write(2) instead of a mapping: no page faults here.
-    while (!body.empty()) {
-        const ::ssize_t n = ::write(segment.get(), body.data(), body.size());
+bool is_released(int fd) noexcept {
+    std::byte found = in_use;
+    const bool is = ::pread(fd, &found, 1, 0) == 1 && found == released;
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    return is;
+}
+
+/// Throws std::system_error.
+void fill(int fd, std::span<const std::byte> bytes) {
+    if (!mark(fd, in_use)) throw_errno(errno, "write", "segment", fd);
+    auto at = static_cast<::off_t>(segment_start);
+    while (!bytes.empty()) {
+        const ::ssize_t n = ::pwrite(fd, bytes.data(), bytes.size(), at);
         if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) throw_errno(n < 0 ? errno : ENOSPC, "write", "segment", segment.get());
-        body = body.subspan(static_cast<std::size_t>(n));
+        if (n <= 0) throw_errno(n < 0 ? errno : ENOSPC, "write", "segment", fd);
+        bytes = bytes.subspan(static_cast<std::size_t>(n));
+        at += n;
     }
-    if (::fcntl(segment.get(), F_ADD_SEALS, seals) != 0)
-        throw_errno(errno, "seal", "segment", segment.get());
-    return segment;
+}
+
+unique_fd make_file() {
+    unique_fd file(::memfd_create("runnel-message", MFD_CLOEXEC));
+    if (!file) throw_errno(errno, "create", "segment");
+    return file;
+}
+
+}  // namespace
+
+segment_loan& segment_loan::operator=(segment_loan&& other) noexcept {
+    if (this != &other) {
+        sent();
+        pool_ = std::exchange(other.pool_, nullptr);
+        slot_ = other.slot_;
+        file_ = std::move(other.file_);
+    }
+    return *this;
+}
+
+int segment_loan::number() const noexcept {
+    return pool_ != nullptr ? pool_->slots_[slot_].file.get() : file_.get();
+}
+
+void segment_loan::sent() noexcept {
+    file_.reset();
+    if (pool_ != nullptr) std::exchange(pool_, nullptr)->settle(slot_, segment_pool::state::out);
+}
+
+void segment_loan::not_sent() noexcept {
+    file_.reset();
+    if (pool_ != nullptr) std::exchange(pool_, nullptr)->settle(slot_, segment_pool::state::free);
+}
+
+segment_pool::segment_pool() noexcept : owner_(::getpid()) {}
+
+std::uint64_t segment_pool::kept() const noexcept {
+    std::uint64_t sum = 0;
+    for (const slot& each : slots_)
+        if (each.is == state::free || each.is == state::out) sum += each.size;
+    return sum;
+}
+
+void segment_pool::clear() noexcept {
+    for (slot& each : slots_) {
+        if (each.is == state::lent)
+            each.drop = true;
+        else
+            each = {};
+    }
+}
+
+/// A segment that nobody uses; else a place for a new one, if need be that of the message which has
+/// been out for longest: nobody may ever be through with it.
+segment_pool::slot* segment_pool::choose() noexcept {
+    slot* oldest = nullptr;
+    slot* empty = nullptr;
+    for (slot& each : slots_) {
+        if (each.is == state::free) return &each;
+        if (each.is == state::none) empty = &each;
+        if (each.is == state::out && (oldest == nullptr || each.order < oldest->order))
+            oldest = &each;
+    }
+    if (oldest != nullptr && is_released(oldest->file.get())) return oldest;
+    // A receiver may have died, or be slow, with the oldest.
+    for (slot& each : slots_)
+        if (each.is == state::out && &each != oldest && is_released(each.file.get())) return &each;
+    if (empty != nullptr) return empty;
+    if (oldest != nullptr) *oldest = {};
+    return oldest;
+}
+
+segment_loan segment_pool::put(std::span<const std::byte> bytes) {
+    // After a fork without exec there would be two senders with the same segments.
+    if (const ::pid_t me = ::getpid(); me != owner_) {
+        clear();
+        owner_ = me;
+    }
+    idle_ = 0;
+    slot* in = bytes.size() <= most_kept ? choose() : nullptr;
+    if (in == nullptr) {
+        unique_fd file = make_file();
+        fill(file.get(), bytes);
+        return segment_loan(std::move(file));
+    }
+    try {
+        if (!in->file) in->file = make_file();
+        fill(in->file.get(), bytes);
+    } catch (...) {
+        *in = {};
+        throw;
+    }
+    in->size = std::max<std::uint64_t>(in->size, bytes.size());
+    in->is = state::lent;
+    return {*this, static_cast<std::size_t>(in - slots_.data())};
+}
+
+void segment_pool::settle(std::size_t index, state now) noexcept {
+    slot& one = slots_[index];
+    one.is = now;
+    one.order = ++sent_;
+    if (std::exchange(one.drop, false) || kept() > most_kept) one = {};
 }
 
 const char* segment_flaw(int fd, std::uint64_t length) noexcept {
     struct ::stat file{};
     struct ::statfs system{};
     if (::fstat(fd, &file) != 0 || !S_ISREG(file.st_mode)) return "its segment is not a file";
-    // Of files, only those in memory know seals; huge pages could be missing when they are touched.
+    // Reading from other file systems can wait for a disk, a network, or for the peer itself.
     if (::fstatfs(fd, &system) != 0 || system.f_type != TMPFS_MAGIC)
         return "its segment is not a memfd";
-    const int found = ::fcntl(fd, F_GET_SEALS);
-    if (found < 0 || (found & seals) != seals) return "its segment is not sealed";
-    if (static_cast<std::uint64_t>(file.st_size) != length)
-        return "its segment has another size than it says";
-    // A hole would be filled at the reader's expense.
+    const auto size = static_cast<std::uint64_t>(file.st_size);
+    if (size < segment_start || size - segment_start < length)
+        return "its segment is smaller than it says";
+    // Memory is allocated here for what the peer has allocated, not for what it says.
     if (static_cast<std::uint64_t>(file.st_blocks) * 512 < length) return "its segment has holes";
     return nullptr;
 }
+
+bool read_segment(int fd, std::span<std::byte> into, std::size_t at) noexcept {
+    auto from = static_cast<::off_t>(segment_start + at);
+    while (!into.empty()) {
+        const ::ssize_t n = ::pread(fd, into.data(), into.size(), from);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return false;
+        into = into.subspan(static_cast<std::size_t>(n));
+        from += n;
+    }
+    return true;
+}
+
+void release_segment(int fd) noexcept { mark(fd, released); }
 
 }  // namespace runnel::ipc::detail

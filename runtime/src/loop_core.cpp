@@ -365,14 +365,17 @@ void loop_core::shut_down() noexcept {
         auto next_report = clock::now() + std::chrono::seconds(1);
         while (root.size() != 0 || reaper.size() != 0 || !watches_.empty() ||
                driver.under().counts.in_flight != 0 || sched.has_ready() || sched.take_remote()) {
+            bool retired = false;
             if (root.size() == 0 && reaper.size() == 0)
-                watches_.for_each([](watch& one) { one.retire(); });
+                watches_.for_each([&](watch& one) {
+                    one.retire();
+                    retired = true;
+                });
             struct alarm final : timer_node {
                 void fire() noexcept override {}
             } tick;
             if (!sched.virtual_time) sched.arm(tick, next_report);
-            // Watches that had nothing in the kernel have retired without a completion to come.
-            turn(root.size() != 0 || reaper.size() != 0 || driver.under().counts.in_flight != 0);
+            turn(!retired);  // that may have been all
             sched.disarm(tick);
             if (clock::now() >= next_report) {
                 next_report += std::chrono::seconds(10);

@@ -101,5 +101,10 @@ inline unique_fd memory_file(std::string_view body, std::size_t size, int seals)
     if (seals != 0 && ::fcntl(file.get(), F_ADD_SEALS, seals) != 0) std::abort();
     return file;
 }
+/// A segment with `body`, as a sender makes it.
+inline unique_fd segment_file(std::string_view body) {
+    const std::string all = std::string(4096, '\0').append(body);
+    return memory_file(all, all.size(), 0);
+}
 
 }  // namespace runnel::test

@@ -63,7 +63,7 @@ struct receives {
             message = message_of(std::string("text"));
         } else if constexpr (std::is_same_v<T, std::u16string>) {
             raw_message inner = message_of(std::u16string(50000, u'x'));
-            file = memory_file(inner.body, inner.body.size(), all_seals);
+            file = segment_file(inner.body);
             message.head.kind = ipc::detail::frame_header::in_segment;
             message.head.length = inner.body.size();
             message.head.serial = 78;

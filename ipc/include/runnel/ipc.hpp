@@ -5,6 +5,7 @@
 
 #include <runnel/ipc/array.hpp>
 #include <runnel/ipc/barrier.hpp>
+#include <runnel/ipc/bytes.hpp>
 #include <runnel/ipc/channel.hpp>
 #include <runnel/ipc/codec.hpp>
 #include <runnel/ipc/condition.hpp>
@@ -24,4 +25,5 @@
 #include <runnel/ipc/spawn.hpp>
 #include <runnel/ipc/this_process.hpp>
 #include <runnel/ipc/value.hpp>
+#include <runnel/ipc/wait_any.hpp>
 #include <runnel/runnel.hpp>

@@ -95,18 +95,18 @@ void encode(encoder& out, const T& value) {
     out.check_limits();
 }
 
-/// The one value that `bytes` and `handles` are. Takes every descriptor out of `handles`: those
+/// The one value that `from` and `handles` are. Takes every descriptor out of `handles`: those
 /// that are not part of the result are closed. Throws std::system_error (errc::protocol) if there
 /// is anything wrong, too little or too much.
 template <class T>
-[[nodiscard]] T decode(std::span<const std::byte> bytes, std::span<unique_fd> handles = {}) {
+[[nodiscard]] T decode(std::span<const std::byte> from, std::span<unique_fd> handles = {}) {
     struct closer {
         std::span<unique_fd> all;
         ~closer() {
             for (unique_fd& one : all) one.reset();
         }
     } const rest{handles};
-    decoder in(bytes, handles);
+    decoder in(from, handles);
     T value = in.read<T>();
     in.finish();
     return value;

@@ -81,8 +81,8 @@ public:
         detail::encode_value<T>(*this, value);
     }
     /// Appends bytes as they are, without a count.
-    void write_bytes(std::span<const std::byte> bytes) {
-        if (!bytes.empty()) std::memcpy(extend(bytes.size()), bytes.data(), bytes.size());
+    void write_bytes(std::span<const std::byte> from) {
+        if (!from.empty()) std::memcpy(extend(from.size()), from.data(), from.size());
     }
     /// Appends the count of a container as a varint. `memory_each` is what an element takes in
     /// memory, if that may be much more than its bytes.
@@ -131,8 +131,8 @@ private:
 /// if an untrusted peer can still write them.
 class decoder {
 public:
-    /// Reads `bytes`; moves descriptors out of `handles`.
-    explicit decoder(std::span<const std::byte> bytes, std::span<unique_fd> handles = {}) noexcept;
+    /// Reads `from`; moves descriptors out of `handles`.
+    explicit decoder(std::span<const std::byte> from, std::span<unique_fd> handles = {}) noexcept;
     decoder(const decoder&) = delete;
     decoder& operator=(const decoder&) = delete;
 
@@ -248,12 +248,12 @@ inline void encoder::grow(std::size_t n) {
     end_ = begin_ + larger;
 }
 
-inline decoder::decoder(std::span<const std::byte> bytes, std::span<unique_fd> handles) noexcept
-    : begin_(bytes.data()),
+inline decoder::decoder(std::span<const std::byte> from, std::span<unique_fd> handles) noexcept
+    : begin_(from.data()),
       next_(begin_),
-      end_(begin_ + bytes.size()),
+      end_(begin_ + from.size()),
       handles_(handles),
-      memory_(detail::memory_limit(bytes.size())) {}
+      memory_(detail::memory_limit(from.size())) {}
 
 inline std::size_t decoder::read_size(std::size_t bytes_each, std::size_t memory_each) {
     std::uint64_t count = 0;

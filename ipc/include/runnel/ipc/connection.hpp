@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <array>
 #include <chrono>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
-#include <system_error>
-#include <type_traits>
+#include <span>
 #include <utility>
 
+#include <runnel/ipc/bytes.hpp>
 #include <runnel/ipc/codec.hpp>
-#include <runnel/ipc/detail/message.hpp>
+#include <runnel/ipc/detail/exchange.hpp>
 #include <runnel/with_timeout.hpp>
 
 /// The ends of pipes: what sends messages of type T, what receives them, and what does both.
@@ -24,6 +23,12 @@
 /// All operations are atomic: a send that was cancelled, or timed out, has sent nothing, and a recv
 /// has taken nothing. They borrow the handle until their co_await begins, and the value until it is
 /// over. close(), or dropping the handle, ends what waits on it with errc::closed.
+///
+/// Where T is ipc::bytes a message is bytes and no more, however it is sent and received: send,
+/// recv, send_bytes, recv_bytes and recv_bytes_into can be mixed.
+///
+/// A sender keeps the memory in which large bodies travel for the next ones, at most 32 MiB, until
+/// it is closed or has sent many small messages.
 namespace runnel::ipc {
 
 template <class T>
@@ -33,107 +38,10 @@ class receiver;
 template <class T>
 class connection;
 
-namespace detail {
-
-#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
-/// g++ 12 destroys such a temporary twice when it stands in one expression with co_await
-/// (PR107288).
+/// Whether messages of type T can be sent and received several at a time: small ones, always of the
+/// same size, without descriptors.
 template <class T>
-inline constexpr bool must_be_named =
-    std::is_aggregate_v<T> && !std::is_trivially_destructible_v<T>;
-#else
-template <class T>
-inline constexpr bool must_be_named = false;
-#endif
-
-template <class T>
-class send_await final : public send_core {
-public:
-    send_await(endpoint* end, const T& value, T* leaving) noexcept
-        : send_core(end), value_(value), leaving_(leaving) {}
-    bool await_suspend(waiter who) {
-        ipc::encode(prepare(), value_);
-        return submit(who);
-    }
-    void await_resume() {
-        finish();
-        if constexpr (carries_handles<T>)
-            if (leaving_ != nullptr) static_cast<void>(T(std::move(*leaving_)));
-    }
-
-private:
-    const T& value_;
-    T* leaving_;
-};
-
-/// A recv that has not begun; the same with a place for a message of a small fixed size.
-template <class T>
-class recv_await final : public receive_core {
-    static constexpr std::size_t largest_place = 1024;
-    static constexpr bool is_direct = [] {
-        if constexpr (carries_handles<T>)
-            return false;
-        else
-            return fixed_size_of<T>.has_value() && *fixed_size_of<T> <= largest_place;
-    }();
-    static constexpr std::size_t place_size = [] {
-        if constexpr (is_direct)
-            return sizeof(frame_header) + *fixed_size_of<T>;
-        else
-            return std::size_t{0};
-    }();
-
-public:
-    explicit recv_await(endpoint* end) noexcept
-        : receive_core(end, is_direct ? way::direct : way::peek, place_) {}
-    std::optional<T> await_resume() {
-        const std::optional<contents> got = take();
-        if (!got) return std::nullopt;
-        try {
-            return ipc::decode<T>(got->body, got->handles);
-        } catch (const std::system_error& e) {
-            refuse(e);
-        }
-    }
-
-private:
-    std::array<std::byte, place_size> place_;
-};
-
-class look_await final : public receive_core {
-public:
-    explicit look_await(endpoint* end) noexcept : receive_core(end, way::look, {}) {}
-    void await_resume() { finish(); }
-};
-
-template <class T>
-class [[nodiscard]] send_operation {
-public:
-    send_operation(endpoint* end, const T& value, T* leaving) noexcept
-        : end_(end), value_(&value), leaving_(leaving) {}
-    send_await<T> operator co_await() const noexcept {
-        return send_await<T>(end_, *value_, leaving_);
-    }
-
-private:
-    endpoint* end_;
-    const T* value_;
-    T* leaving_;
-};
-
-template <class Awaiter>
-class [[nodiscard]] receive_operation {
-public:
-    explicit receive_operation(endpoint* end) noexcept : end_(end) {}
-    Awaiter operator co_await() const noexcept { return Awaiter(end_); }
-
-private:
-    endpoint* end_;
-};
-
-struct handle_access;
-
-}  // namespace detail
+concept batchable = (detail::place_size<T>() != 0);
 
 /// The end that sends.
 ///
@@ -159,6 +67,29 @@ public:
     void send(T&& send_a_named_lvalue)
         requires detail::must_be_named<T>
     = delete;
+
+    /// Sends `size` bytes of `buffer` from `offset` on, by default all, as one message; none are an
+    /// empty message. Throws as send does; std::invalid_argument for an offset or size beyond the
+    /// buffer, if the handle is not closed.
+    auto send_bytes(std::span<const std::byte> buffer, std::size_t offset = 0,
+                    std::size_t size = npos)
+        requires std::same_as<T, bytes>
+    {
+        return detail::send_bytes_operation(end(), buffer, offset, size);
+    }
+    /// Sends at least the first of `values`, and with it as many, up to 64, as there is room for
+    /// now, for the price of two messages. Gives how many were sent: 0 for none only. Throws as
+    /// send does, and then nothing was sent.
+    ///
+    ///     while (!values.empty()) values = values.subspan(co_await out.send_batch(values));
+    auto send_batch(std::span<const T> values)
+        requires batchable<T>
+    {
+        return detail::send_batch_operation<T>(end(), values);
+    }
+    [[nodiscard]] static constexpr bool readable() noexcept { return false; }
+    /// Whether it is open: nobody may be left to receive.
+    [[nodiscard]] bool writable() const noexcept { return !closed(); }
 
     /// Another handle on the same end. Throws std::system_error (EMFILE, ...).
     [[nodiscard]] sender share() const { return sender(share_end()); }
@@ -187,14 +118,42 @@ public:
     ///   has the next one: no room, and another process or thread took, at that moment, the message
     ///   which had been found to fit;
     /// - errc::closed.
-    auto recv() { return detail::receive_operation<detail::recv_await<T>>(end()); }
+    auto recv() { return detail::recv_operation<T>(end()); }
+    /// Gives std::optional<bytes>, as recv does. A message longer than `max` is lost, and throws
+    /// errc::message_too_long; the next recv has the next one.
+    auto recv_bytes(std::size_t max = npos)
+        requires std::same_as<T, bytes>
+    {
+        return detail::recv_bytes_operation(end(), max);
+    }
+    /// Receives to `buffer`, from `offset` on: gives std::optional<std::size_t>, the number of
+    /// bytes, empty at the end. Throws as recv does; buffer_too_short, which has all of the
+    /// message, and nothing was written then; std::invalid_argument for an offset beyond the
+    /// buffer. The buffer is written when co_await gives the value, not before.
+    auto recv_bytes_into(std::span<std::byte> buffer, std::size_t offset = 0)
+        requires std::same_as<T, bytes>
+    {
+        return detail::recv_bytes_into_operation(end(), buffer, offset);
+    }
+    /// Waits for a message and takes with it those that are there already: gives std::vector<T> of
+    /// up to `most` messages, or 64 if that is less; empty at the end. For the price of two
+    /// messages. Throws as recv does. A malformed message behind good ones closes the handle, and
+    /// is thrown by what is tried next.
+    auto recv_batch(std::size_t most = 64)
+        requires batchable<T>
+    {
+        return detail::recv_batch_operation<T>(end(), most);
+    }
     /// Gives a bool: whether, within `limit`, there was a whole message, or the end. Takes nothing,
     /// so another receiver may be faster. Waits behind what already waits to receive on this
     /// handle.
     template <class Rep = long, class Period = std::ratio<1>>
     auto poll(std::chrono::duration<Rep, Period> limit = {}) {
-        return with_timeout(detail::receive_operation<detail::look_await>(end()), limit);
+        return with_timeout(detail::look_operation(end()), limit);
     }
+    /// Whether it is open: there may be nothing to receive.
+    [[nodiscard]] bool readable() const noexcept { return !closed(); }
+    [[nodiscard]] static constexpr bool writable() noexcept { return false; }
 
     /// Another handle on the same end. Throws std::system_error (EMFILE, ...).
     [[nodiscard]] receiver share() const { return receiver(share_end()); }
@@ -218,11 +177,39 @@ public:
     void send(T&& send_a_named_lvalue)
         requires detail::must_be_named<T>
     = delete;
-    auto recv() { return detail::receive_operation<detail::recv_await<T>>(end()); }
+    auto send_bytes(std::span<const std::byte> buffer, std::size_t offset = 0,
+                    std::size_t size = npos)
+        requires std::same_as<T, bytes>
+    {
+        return detail::send_bytes_operation(end(), buffer, offset, size);
+    }
+    auto send_batch(std::span<const T> values)
+        requires batchable<T>
+    {
+        return detail::send_batch_operation<T>(end(), values);
+    }
+    auto recv() { return detail::recv_operation<T>(end()); }
+    auto recv_bytes(std::size_t max = npos)
+        requires std::same_as<T, bytes>
+    {
+        return detail::recv_bytes_operation(end(), max);
+    }
+    auto recv_bytes_into(std::span<std::byte> buffer, std::size_t offset = 0)
+        requires std::same_as<T, bytes>
+    {
+        return detail::recv_bytes_into_operation(end(), buffer, offset);
+    }
+    auto recv_batch(std::size_t most = 64)
+        requires batchable<T>
+    {
+        return detail::recv_batch_operation<T>(end(), most);
+    }
     template <class Rep = long, class Period = std::ratio<1>>
     auto poll(std::chrono::duration<Rep, Period> limit = {}) {
-        return with_timeout(detail::receive_operation<detail::look_await>(end()), limit);
+        return with_timeout(detail::look_operation(end()), limit);
     }
+    [[nodiscard]] bool readable() const noexcept { return !closed(); }
+    [[nodiscard]] bool writable() const noexcept { return !closed(); }
     [[nodiscard]] connection share() const { return connection(share_end()); }
 
 private:

@@ -13,8 +13,9 @@
 ///     auto i = co_await ends.receiver.recv();                      // std::optional<int>
 ///
 /// Messages of any size are whole or not there: a sender that is cancelled, or killed, at whatever
-/// point leaves nothing behind. Up to 128 KiB they lie in the socket's buffer, larger ones in
-/// memory of their own. What was sent before an end was closed is received before the end is seen.
+/// point leaves nothing behind. Up to 128 KiB they lie in the socket's buffer; of larger ones the
+/// rest lies in memory of the sender's, which is used again and again, and about four of them are
+/// under way at a time. What was sent before an end was closed is received before the end is seen.
 /// See <runnel/ipc/connection.hpp> for the ends.
 namespace runnel::ipc {
 

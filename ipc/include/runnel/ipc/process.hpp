@@ -151,8 +151,8 @@ public:
         if constexpr (!std::is_void_v<R>) {
             if constexpr (carries_handles<R>) {
                 if (got.bytes.empty()) throw_handles_taken(*child_);
-                const std::vector<std::byte> bytes = std::exchange(got.bytes, {});
-                return ipc::decode<R>(bytes, got.handles);
+                const std::vector<std::byte> body = std::exchange(got.bytes, {});
+                return ipc::decode<R>(body, got.handles);
             } else {
                 return ipc::decode<R>(got.bytes);
             }

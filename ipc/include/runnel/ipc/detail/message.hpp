@@ -16,12 +16,15 @@
 #include <sys/uio.h>
 
 #include <runnel/io.hpp>
+#include <runnel/ipc/bytes.hpp>
 #include <runnel/ipc/coder.hpp>
+#include <runnel/ipc/detail/endpoint.hpp>
 #include <runnel/unique_fd.hpp>
 
 // Messages over a SEQPACKET socket, for those who know nothing of their types: framing, segments
-// for large bodies, descriptors. A message is one datagram: a header, and the body or the
-// descriptor of a memfd that holds it. The datagram is sent last, so there is no half a message.
+// for large bodies, descriptors. A message is one datagram: a header, and the body, or its
+// beginning and the descriptor of a memfd with the rest. The datagram is sent last, so there is no
+// half a message.
 
 namespace runnel::ipc::detail {
 
@@ -40,89 +43,17 @@ struct frame_header {
 };
 static_assert(sizeof(frame_header) == 24);
 
-/// Larger bodies travel in a segment; one that is made for a single message costs ten times as much
-/// as a datagram of the same size. A socket's default send buffer (212992 bytes) takes two
-/// datagrams of this size before the sender waits; where an administrator made it smaller, segments
-/// serve.
+/// Larger bodies travel in a segment, all but their beginning. A socket's default send buffer
+/// (212992 bytes) takes two datagrams of this size before the sender waits; where an administrator
+/// made it smaller, segments serve.
 inline constexpr std::size_t largest_datagram_body = std::size_t{128} << 10;
+/// The beginning of a large body goes with the datagram, so that the send buffer's limit holds for
+/// large messages as well: about four of them are under way at a time, two of the very large.
+inline constexpr std::size_t large_beginning = std::size_t{48} << 10;
+inline constexpr std::size_t very_large = std::size_t{4} << 20;
+inline constexpr std::size_t very_large_beginning = std::size_t{100} << 10;
 /// SCM_MAX_FD of the kernel.
 inline constexpr std::size_t most_descriptors = 253;
-
-/// What a handle owns: the descriptor, which stays known under one address when the handle moves.
-/// Operations under way share it with the handle, so that closing or dropping the handle ends them
-/// with errc::closed. Not for several threads at a time.
-class endpoint {
-public:
-    endpoint(unique_fd fd, std::size_t most) noexcept : max_message(most), fd_(std::move(fd)) {}
-    endpoint(const endpoint&) = delete;
-    endpoint& operator=(const endpoint&) = delete;
-
-    [[nodiscard]] int number() const noexcept { return fd_.get(); }
-    [[nodiscard]] bool closed() const noexcept { return !fd_; }
-    void close() noexcept;
-    [[nodiscard]] endpoint* share() const;
-
-    void begin_on(loop& home) noexcept {
-        home_ = &home;
-        ++users_;
-    }
-    void release() noexcept {
-        if (--users_ == 0) delete this;
-    }
-
-    const std::size_t max_message;
-
-private:
-    ~endpoint() = default;
-    unique_fd fd_;
-    loop* home_ = nullptr;
-    std::size_t users_ = 1;
-};
-
-/// The untyped part of connection, sender and receiver.
-class message_handle {
-public:
-    /// Ends what is pending on this handle, in this loop, with errc::closed; idempotent. Other
-    /// handles on the same end stay open.
-    void close() noexcept {
-        if (end_ != nullptr) end_->close();
-    }
-    [[nodiscard]] bool closed() const noexcept { return end_ == nullptr || end_->closed(); }
-    /// The descriptor of a SEQPACKET socket, or -1; it stays the handle's.
-    [[nodiscard]] int native_handle() const noexcept { return closed() ? -1 : end_->number(); }
-
-protected:
-    message_handle() noexcept = default;
-    explicit message_handle(endpoint* end) noexcept : end_(end) {}
-    message_handle(message_handle&& other) noexcept : end_(std::exchange(other.end_, nullptr)) {}
-    message_handle& operator=(message_handle&& other) noexcept {
-        if (this != &other) {
-            drop();
-            end_ = std::exchange(other.end_, nullptr);
-        }
-        return *this;
-    }
-    ~message_handle() { drop(); }
-
-    [[nodiscard]] endpoint* end() const noexcept { return end_; }
-    [[nodiscard]] endpoint* share_end() const;
-
-private:
-    friend void write_end(encoder& out, const message_handle& handle, std::uint64_t signature);
-    void drop() noexcept {
-        if (end_ == nullptr) return;
-        end_->close();
-        std::exchange(end_, nullptr)->release();
-    }
-    endpoint* end_ = nullptr;
-};
-
-/// A socket pair of two fresh ends.
-std::pair<endpoint*, endpoint*> make_ends(std::size_t max_message);
-/// How a handle travels: its descriptor, the signature of what it carries, its limit.
-void write_end(encoder& out, const message_handle& handle, std::uint64_t signature);
-/// Null for a handle that was closed when it was sent.
-endpoint* read_end(decoder& in, std::uint64_t signature);
 
 // Buffers that are reused by all messages of a thread.
 struct outgoing;
@@ -143,21 +74,30 @@ public:
 protected:
     explicit send_core(endpoint* end) noexcept;
     ~send_core();
-    /// Where the value is to be written. Throws if the handle is closed.
+    /// Throws if the handle is closed.
+    void check_open(const char* verb = "send") const;
+    /// Where a value can be written that has no other place. Throws if the handle is closed.
     encoder& prepare();
-    /// Sends what was written; false: it is done. Throws if it is more than can be sent.
+    /// Sends what was written there; false: it is done. Throws if it is more than can be sent.
     bool submit(waiter who);
+    /// Sends a small message as it is: room for a header, and the body. With one plain send(2),
+    /// which costs a tenth less than sendmsg(2).
+    bool submit_frame(waiter who, std::span<std::byte> frame);
+    /// Sends a body that stays where it is until the end.
+    bool submit(waiter who, std::span<const std::byte> body);
     /// Throws if it failed.
     void finish();
 
 private:
     bool step(int result) noexcept override;
+    [[noreturn]] void too_long(std::size_t size, std::size_t accepted) const;
     void move_to_segment();
-    void compose() noexcept;
+    void compose(std::size_t beginning) noexcept;
     endpoint* end_;
     bool begun_ = false;
     int error_ = 0;
-    std::unique_ptr<outgoing, give_back> out_;
+    std::unique_ptr<outgoing, give_back> out_;  // if there are descriptors, or no other place
+    std::span<const std::byte> body_;
     frame_header header_;
     ::iovec parts_[2]{};
     ::msghdr message_{};
@@ -175,27 +115,37 @@ public:
 protected:
     enum class way : std::uint8_t {
         look,    // the message stays where it is
-        direct,  // to `place`, which suffices for every right message, without descriptors
+        direct,  // to `place`, which suffices for every right message; descriptors are dropped
         peek     // look first, so that it is taken only when its descriptors can be held
     };
     receive_core(endpoint* end, way how, std::span<std::byte> place) noexcept;
     ~receive_core();
 
     struct contents {
-        std::span<const std::byte> body;
+        std::span<const std::byte> body;  // or its beginning, if there is a rest
         std::span<unique_fd> handles;
+        std::size_t rest = 0;  // of the body, in the segment
+        [[nodiscard]] std::size_t size() const noexcept { return body.size() + rest; }
     };
+    /// Throws if the handle is closed.
+    void check_open(const char* verb) const;
     /// Throws if waiting failed.
     void finish();
     /// The message, which belongs to this object; empty at the end.
     std::optional<contents> take();
+    /// All of the body, in one piece.
+    std::span<const std::byte> whole(contents& from);
+    bytes whole_bytes(contents& from);
+    void whole_into(contents& from, std::span<std::byte> into);
     /// A message that cannot be decoded: closes the handle if it is malformed, and rethrows.
     [[noreturn]] void refuse(const std::system_error& why);
+    /// Throws errc::message_too_long.
+    [[noreturn]] void too_long(std::size_t size, std::size_t accepted);
 
 private:
     bool step(int result) noexcept override;
     bool consume() noexcept;
-    void map_segment(unique_fd segment, contents& into);
+    void read_rest(std::span<std::byte> into, std::size_t at);
     [[noreturn]] void malformed(std::string_view what);
 
     endpoint* end_;
@@ -206,9 +156,14 @@ private:
     int error_ = 0;
     std::span<std::byte> place_;
     std::unique_ptr<incoming, give_back> in_;
+    unique_fd segment_;
     frame_header header_;
     ::iovec part_{};
     ::msghdr message_{};
 };
+
+/// Why what was received is no message with a body of this size; null if it is one. The body
+/// itself, and descriptors, are not looked at.
+const char* frame_flaw(const frame_header& head, std::size_t size, int flags) noexcept;
 
 }  // namespace runnel::ipc::detail
