@@ -64,6 +64,11 @@ void channel_core::write_memory(encoder& out, std::uint64_t signature) const {
     out.write_handle(control());
 }
 
+void channel_core::write_nothing(encoder& out, std::uint64_t signature) {
+    out.write(signature);
+    for (int i = 0; i < 3; ++i) out.write_handle(-1);
+}
+
 // --- the writer ---
 
 channel_writer_core::channel_writer_core(const char* of, channel_memory&& memory, words where,
@@ -183,19 +188,25 @@ void channel_reader_core::write(encoder& out, std::uint64_t signature) {
 
 // --- making and attaching ---
 
-channel_cores make_channel(const channel_shape& shape) {
-    segment_type data = type_of(of_writer, shape.type, shape.length);
+segment_type ring_type(segment_type what, const channel_shape& shape) {
     if (!std::has_single_bit(shape.step) || shape.step > ring_segment::page_size)
-        throw std::invalid_argument("make ipc channel: alignment must be a power of two, <= 4096");
-    data.step = std::max(shape.step, 8U);
+        throw std::invalid_argument(std::string("make ipc ") + what.name +
+                                    ": alignment must be a power of two, at most 4096");
+    what.step = std::max(shape.step, 8U);
     constexpr std::uint64_t most = std::uint64_t{1} << 31;
-    const std::uint64_t each = round_up(std::uint64_t{shape.length} + data.step, data.step);
+    const std::uint64_t each = round_up(std::uint64_t{shape.length} + what.step, what.step);
     const bool fits = shape.length != 0 ? shape.records <= most / each : shape.bytes <= most;
-    if (!fits) throw std::invalid_argument("make ipc channel: capacity beyond 2 GiB");
-    data.limit = shape.length != 0 ? shape.records * each : shape.bytes;
-    data.ring = std::bit_ceil(std::max<std::uint64_t>(data.limit, ring_segment::page_size));
-    if (shape.length == 0) data.limit = data.ring;
+    if (!fits)
+        throw std::invalid_argument(std::string("make ipc ") + what.name +
+                                    ": capacity beyond 2 GiB");
+    what.limit = shape.length != 0 ? shape.records * each : shape.bytes;
+    what.ring = std::bit_ceil(std::max<std::uint64_t>(what.limit, ring_segment::page_size));
+    if (shape.length == 0) what.limit = what.ring;
+    return what;
+}
 
+channel_cores make_channel(const channel_shape& shape) {
+    const segment_type data = ring_type(type_of(of_writer, shape.type, shape.length), shape);
     std::array<int, 2> ends{};
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
         throw_errno(errno, "socketpair", object);

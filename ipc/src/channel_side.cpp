@@ -176,6 +176,10 @@ bool channel_side::ask_gone() noexcept {
 
 // --- the end ---
 
+bool channel_side::speaks() const noexcept {
+    return !handed_on_ && made_by_ == ::getpid() && valid();
+}
+
 void channel_side::close() noexcept {
     if (closed_) return;
     closed_ = stopped_ = true;
@@ -183,8 +187,7 @@ void channel_side::close() noexcept {
     // Said in memory too, where the other side meets it sooner; not if the handle has been handed
     // on, since then it is the other one that speaks for this side, nor by a forked copy of it.
     asleep_ = false;
-    if (!handed_on_ && made_by_ == ::getpid() && valid())
-        own().asleep.store(has_closed, std::memory_order_seq_cst);
+    if (speaks()) own().asleep.store(has_closed, std::memory_order_seq_cst);
     serve_all();
     wake_op_.cancel();
     control_op_.cancel();

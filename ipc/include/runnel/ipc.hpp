@@ -5,6 +5,7 @@
 
 #include <runnel/ipc/array.hpp>
 #include <runnel/ipc/barrier.hpp>
+#include <runnel/ipc/broadcast.hpp>
 #include <runnel/ipc/bytes.hpp>
 #include <runnel/ipc/channel.hpp>
 #include <runnel/ipc/codec.hpp>

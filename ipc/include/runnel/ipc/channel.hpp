@@ -101,7 +101,7 @@ struct codec<channel_writer<T>> {
     static constexpr bool carries_handles = true;
     static constexpr std::size_t min_size = 11;
     static void encode(encoder& out, const channel_writer<T>& end) {
-        detail::record_access::write(out, end, signature_of<channel_writer<T>>, 3);
+        detail::record_access::write(out, end, signature_of<channel_writer<T>>);
     }
     static channel_writer<T> decode(decoder& in) {
         return detail::record_access::make<channel_writer<T>>(detail::read_channel_writer(
@@ -115,7 +115,7 @@ struct codec<channel_reader<T>> {
     static constexpr bool carries_handles = true;
     static constexpr std::size_t min_size = 11;
     static void encode(encoder& out, const channel_reader<T>& end) {
-        detail::record_access::write(out, end, signature_of<channel_reader<T>>, 3);
+        detail::record_access::write(out, end, signature_of<channel_reader<T>>);
     }
     static channel_reader<T> decode(decoder& in) {
         return detail::record_access::make<channel_reader<T>>(detail::read_channel_reader(

@@ -90,6 +90,11 @@ protected:
     }
     void write_memory(encoder& out, std::uint64_t signature) const;
 
+public:
+    /// What stands for a handle on nothing.
+    static void write_nothing(encoder& out, std::uint64_t signature);
+
+protected:
     std::byte* const ring_;
     const std::uint64_t mask_;
     const std::uint64_t limit_;
@@ -268,6 +273,8 @@ struct channel_shape {
     bool untrusted = false;
 };
 
+/// `what`, with a ring of that shape. Throws std::invalid_argument.
+segment_type ring_type(segment_type what, const channel_shape& shape);
 /// A new channel. Throws std::system_error, std::invalid_argument.
 channel_cores make_channel(const channel_shape& shape);
 /// Null for a handle that was closed when it was sent.

@@ -111,6 +111,8 @@ protected:
     [[noreturn]] void throw_stopped(const char* operation);
     /// Serves who can be served.
     bool serve_all() noexcept;
+    /// This object is the one handle of its side: not a forked copy, and not handed on.
+    [[nodiscard]] bool speaks() const noexcept;
     /// The handle travels from here on.
     void handed_on() noexcept { handed_on_ = true; }
 

@@ -114,11 +114,11 @@ struct record_access {
         return Made(std::forward<Args>(args)...);
     }
     template <class Handle>
-    static void write(encoder& out, const Handle& handle, std::uint64_t signature,
-                      std::size_t handles) {
-        if (handle.core_ != nullptr) return handle.core_->write(out, signature);
-        out.write(signature);
-        for (std::size_t i = 0; i < handles; ++i) out.write_handle(-1);
+    static void write(encoder& out, const Handle& handle, std::uint64_t signature) {
+        if (handle.core_ != nullptr)
+            handle.core_->write(out, signature);
+        else
+            std::remove_pointer_t<decltype(handle.core_)>::write_nothing(out, signature);
     }
 };
 

@@ -57,6 +57,7 @@ public:
     ~ring_segment();
 
     [[nodiscard]] int fd() const noexcept { return memory_.get(); }
+    [[nodiscard]] unique_fd duplicate() const { return memory_.duplicate(); }
     /// A descriptor of the same memory with which it cannot be mapped for writing.
     [[nodiscard]] unique_fd read_only() const;
     [[nodiscard]] std::byte* page() const noexcept { return at_; }
