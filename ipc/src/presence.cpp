@@ -72,7 +72,7 @@ void presence_table::full(const shared_object& of) {
 
 presence_hub::~presence_hub() { give_up_place(); }
 
-bool presence_hub::arming() noexcept {
+bool presence_hub::arm_more() noexcept {
     const std::size_t used = table_.used();
     for (std::size_t i = 0; i < used; ++i)
         if (i != own_ && concerns(i) && !watch_holder(i)) return false;
@@ -116,21 +116,18 @@ void presence_hub::one_ended() noexcept {
             one->thread = 0;
             one->pidfd.reset();
         }
-    if (retired())
-        rest();
-    else
-        look_now();
+    part_ended();
 }
 
-void presence_hub::retiring() noexcept {
+void presence_hub::retire_more() noexcept {
     give_up_place();
     for (const auto& one : watched_)
         if (one) one->cancel();
 }
 
-bool presence_hub::at_rest() const noexcept {
-    return std::none_of(watched_.begin(), watched_.end(),
-                        [](const auto& one) { return one && one->active(); });
+bool presence_hub::more_active() const noexcept {
+    return std::any_of(watched_.begin(), watched_.end(),
+                       [](const auto& one) { return one && one->active(); });
 }
 
 void presence_hub::give_up_place() noexcept {

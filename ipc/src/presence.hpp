@@ -103,9 +103,9 @@ private:
         unique_fd pidfd;
     };
     bool settled() noexcept override { return object_->settled(); }
-    bool arming() noexcept override;
-    void retiring() noexcept override;
-    bool at_rest() const noexcept override;
+    bool arm_more() noexcept override;
+    void retire_more() noexcept override;
+    bool more_active() const noexcept override;
     bool watch_holder(std::size_t i) noexcept;
     void one_ended() noexcept;
     void give_up_place() noexcept;

@@ -67,9 +67,7 @@ bool wait_hub::arm() noexcept {
             return false;
         }
     }
-    bell_.will_sleep(seen);
-    // A futex sees for itself that it was rung meanwhile.
-    if (registered_.used() && bell_.rung.load() != seen) return false;
+    bell_.sleepers.store(1);
     if (!settled()) {
         // Somebody is in the middle of a few instructions. If he has lost his CPU, here it is; if
         // he dies, the kernel says so in his lock.
@@ -77,7 +75,7 @@ bool wait_hub::arm() noexcept {
         ::sched_yield();
         return false;
     }
-    if (serve_all() || !arming()) return false;
+    if (serve_all()) return false;
     if (!waiting_.empty() && waiting_.front().undecided()) {
         ::sched_yield();
         return false;
@@ -121,7 +119,6 @@ void wait_hub::retire() noexcept {
     retired_ = true;
     set_.forget(*this);
     watch::end();
-    retiring();
     futex_.cancel();
     gone_op_.cancel();
     retire_more();
@@ -139,9 +136,7 @@ void wait_hub::release() noexcept {
 }
 
 void wait_hub::delete_if_unused() noexcept {
-    if (users_ == 0 && retired_ && !futex_.active() && !gone_op_.active() && !more_active() &&
-        at_rest())
-        delete this;
+    if (users_ == 0 && !futex_.active() && !gone_op_.active() && !more_active()) delete this;
 }
 
 }  // namespace runnel::ipc::detail

@@ -233,7 +233,7 @@ TEST_CASE("what is waited for in shared objects is taken, or stays for the next"
     require_proven("");
 }
 
-TEST_CASE("the same without futex operations") {
+TEST_CASE("what is waited for in shared objects, without futex operations, is taken or stays") {
     const without_futex as_before_linux_6_7;
     require_proven(", without futex");
 }

@@ -29,7 +29,8 @@ class semaphore_wait;
 ///
 /// A handle of an object without a name, in shared memory; it travels as an argument and through
 /// pipes. First come, first served within a loop, no order between loops. At most 128 loops hold
-/// permits of one semaphore at a time.
+/// permits of one semaphore at a time. For processes that trust each other, as with ipc::mutex,
+/// which also says which deaths are noticed only by those who come later.
 class semaphore {
 public:
     class permit;

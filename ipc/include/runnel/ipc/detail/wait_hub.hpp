@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <mutex>
 #include <vector>
@@ -99,6 +98,8 @@ protected:
     [[nodiscard]] virtual bool settled() noexcept = 0;
     /// Nobody is left who could ring: who waits is to be told. Called once.
     virtual void hung_up() noexcept {}
+    /// Can none be served unless the first can? Otherwise all are tried.
+    [[nodiscard]] virtual bool in_order() const noexcept { return true; }
     /// Watches the hang-up from now on, instead of from the first sleep.
     void watch_hangup() noexcept;
 
@@ -109,17 +110,6 @@ protected:
     [[nodiscard]] virtual bool more_active() const noexcept { return false; }
     /// One of those has ended.
     void part_ended() noexcept { woken(); }
-
-    /// Can none be served unless the first can? Otherwise all are tried.
-    [[nodiscard]] virtual bool in_order() const noexcept { return true; }
-    /// Somebody waits, and the loop is about to sleep: begins operations of the derived class's
-    /// own. False: there is something to do after all.
-    [[nodiscard]] virtual bool arming() noexcept { return true; }
-    /// The hub retires, on its loop's thread: cancels those operations.
-    virtual void retiring() noexcept {}
-    /// None of them is in the kernel; when that becomes true after retiring(), call rest().
-    [[nodiscard]] virtual bool at_rest() const noexcept { return true; }
-    void rest() noexcept { delete_if_unused(); }
 
 private:
     friend class hub_set;
@@ -150,7 +140,7 @@ private:
     bell& bell_;
     const bell_register& registered_;
     const int hangup_;
-    std::atomic<unsigned> users_ = 1;
+    unsigned users_ = 1;
     bool retired_ = false;
     bool gone_ = false;  // the hang-up has been seen
     runnel::detail::list<hub_waiter> waiting_;
