@@ -32,8 +32,8 @@ struct queue_side : std::enable_shared_from_this<queue_side> {
     queue_side& operator=(const queue_side&) = delete;
     ~queue_side();
 
-    /// For those who use it, handles and leases: with the last of them this process leaves the queue,
-    /// though the kernel may look at the pipe for a while.
+    /// For those who use it, handles and leases: with the last of them this process leaves the
+    /// queue, though the kernel may look at the pipe for a while.
     static std::shared_ptr<queue_side> for_users(std::shared_ptr<queue_side> side);
 
     /// Nobody is left on the other side, as far as it is known.

@@ -107,6 +107,15 @@ private:
     static_assert(sizeof(put_line) <= object_memory::line_room);
     static_assert(sizeof(get_line) <= object_memory::line_room);
 
+    static constexpr std::uint64_t pack(std::uint32_t count, std::uint32_t position) noexcept {
+        return std::uint64_t{count} << 32 | position;
+    }
+    static constexpr std::uint32_t count_of(std::uint64_t state) noexcept {
+        return static_cast<std::uint32_t>(state >> 32);
+    }
+    static constexpr std::uint32_t position_of(std::uint64_t state) noexcept {
+        return static_cast<std::uint32_t>(state);
+    }
     void find_places();
     [[nodiscard]] outcome why_not(const robust_lock& of) const noexcept;
     /// A large ring gives back what has been read.

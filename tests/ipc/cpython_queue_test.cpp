@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: MIT
+// What CPython's tests pin for multiprocessing's Queue, JoinableQueue and SimpleQueue, and for
+// shutdown of queue.Queue; and the ways in which its queues hang after a SIGKILL.
+#include <chrono>
+#include <csignal>
+#include <stdexcept>
+#include <vector>
+
+#include <runnel/ipc/queue.hpp>
+
+#include "queue_tools.hpp"
+
+using namespace runnel;
+using namespace runnel::test;
+using clock_type = std::chrono::steady_clock;
+
+TEST_CASE("test_put: a put without waiting fails at once, one with a timeout after it",
+          "[cpython]") {
+    both_ways([]() -> task<> {
+        auto q = ipc::queue<int>({.max_items = 6});
+        for (int i = 1; i <= 6; ++i) CHECK(q.putter.try_put(i));
+        CHECK(!q.putter.empty());
+        CHECK(q.putter.full());
+        CHECK(!q.putter.try_put(7));
+        const auto begin = clock_type::now();
+        bool put = co_await with_timeout(q.putter.put(7), 20ms);
+        CHECK(!put);
+        CHECK(clock_type::now() - begin >= 20ms);
+        bool now = co_await with_timeout(q.putter.put(7), 0s);
+        CHECK(!now);
+        auto drained = ipc::spawn(
+            [](ipc::getter<int> in) -> task<> {
+                for (int i = 0; i < 6; ++i) co_await in.get();
+            },
+            q.getter.share());
+        co_await drained.join();
+        CHECK(!q.putter.full());
+        CHECK(q.putter.empty());
+    });
+}
+
+TEST_CASE("test_get: items come in order, then a get fails at once or after its timeout",
+          "[cpython]") {
+    both_ways([]() -> task<> {
+        auto q = ipc::queue<int>();
+        auto child = ipc::spawn(
+            [](ipc::putter<int> out) -> task<> {
+                for (int i = 2; i <= 5; ++i) co_await out.put(i);
+            },
+            q.putter.share());
+        co_await child.join();
+        CHECK(!q.getter.empty());
+        for (int i = 2; i <= 5; ++i) CHECK(q.getter.try_get() == i);
+        CHECK(q.getter.empty());
+        CHECK(!q.getter.try_get());
+        const auto begin = clock_type::now();
+        auto got = co_await with_timeout(q.getter.get(), 20ms);
+        CHECK(!got);
+        CHECK(clock_type::now() - begin >= 20ms);
+    });
+}
+
+TEST_CASE("test_fork: what was put before a fork comes out in the child before what is put there",
+          "[cpython]") {
+    both_ways([]() -> task<> {
+        auto q = ipc::queue<int>();
+        for (int i = 0; i < 10; ++i) co_await q.putter.put(i);
+        auto child = ipc::spawn(
+            [](ipc::putter<int> out) -> task<> {
+                for (int i = 10; i < 20; ++i) co_await out.put(i);
+            },
+            q.putter.share());
+        for (int i = 0; i < 20; ++i) {
+            auto got = co_await q.getter.get();
+            CHECK(got == i);
+        }
+        CHECK(q.getter.empty());
+        co_await child.join();
+    });
+}
+
+TEST_CASE("test_qsize: it is exact", "[cpython]") {
+    auto q = ipc::queue<int>();
+    CHECK(q.getter.size() == 0);
+    CHECK(q.putter.try_put(1));
+    CHECK(q.getter.size() == 1);
+    CHECK(q.putter.try_put(5));
+    CHECK(q.getter.size() == 2);
+    CHECK(q.getter.try_get() == 1);
+    CHECK(q.getter.size() == 1);
+    CHECK(q.getter.try_get() == 5);
+    CHECK(q.getter.size() == 0);
+}
+
+TEST_CASE("test_task_done: join waits for all workers to be done", "[cpython]") {
+    both_ways([]() -> task<> {
+        auto q = ipc::queue<int>();
+        std::vector<ipc::process<int>> workers;
+        for (int i = 0; i < 4; ++i)
+            workers.push_back(ipc::spawn(
+                [](ipc::getter<int> in) -> task<int> {
+                    int count = 0;
+                    while (auto item = co_await in.get()) {
+                        ++count;
+                        in.task_done();
+                    }
+                    co_return count;
+                },
+                q.getter.share()));
+        for (int i = 0; i < 10; ++i) co_await q.putter.put(i);
+        co_await q.putter.join();
+        CHECK(q.putter.empty());
+        q.putter.close();
+        int all = 0;
+        for (const auto& worker : workers) {
+            const int count = co_await worker.join();
+            all += count;
+        }
+        CHECK(all == 10);
+    });
+}
+
+TEST_CASE("test_queue_join: join twice; task_done once too often is an error", "[cpython]") {
+    both_ways([]() -> task<> {
+        auto q = ipc::queue<int>();
+        co_await q.putter.put(1);
+        co_await q.getter.get();
+        q.getter.task_done();
+        co_await q.putter.join();
+        co_await q.putter.join();
+        CHECK_THROWS_AS(q.getter.task_done(), std::invalid_argument);
+    });
+}
+
+TEST_CASE("test_closed_queue_put_get_exceptions: closed queues refuse", "[cpython]") {
+    both_ways([]() -> task<> {
+        auto q = ipc::queue<int>();
+        q.putter.close();
+        q.getter.close();
+        auto code = co_await error_of([&] { return q.putter.put(1); });
+        CHECK(code == errc::closed);
+        code = co_await error_of([&] { return q.getter.get(); });
+        CHECK(code == errc::closed);
+        CHECK(code_of([&] { (void)q.getter.empty(); }) == errc::closed);
+        q.putter.close();  // twice is fine
+    });
+}
+
+TEST_CASE("test_queue_feeder_donot_stop_onexc: an item that cannot be encoded leaves no trace",
+          "[cpython]") {
+    both_ways([]() -> task<> {
+        auto q = ipc::queue<std::string>({.max_items = 1, .max_bytes = 4096});
+        const std::string bad(5000, 'b');
+        const std::string good("good");
+        auto code = co_await error_of([&] { return q.putter.put(bad); });
+        CHECK(code == errc::message_too_long);
+        CHECK(q.getter.size() == 0);
+        co_await q.putter.put(good);
+        auto got = co_await with_timeout(q.getter.get(), 10s);
+        CHECK(**got == good);
+    });
+}
+
+TEST_CASE("TestSimpleQueue: empty, then not, then empty; close twice", "[cpython]") {
+    both_ways([]() -> task<> {
+        auto q = ipc::queue<int>();
+        CHECK(q.getter.empty());
+        auto child = ipc::spawn([](ipc::putter<int> out) -> task<> { co_await out.put(1); },
+                                q.putter.share());
+        co_await child.join();
+        CHECK(!q.getter.empty());
+        auto got = co_await q.getter.get();
+        CHECK(got == 1);
+        CHECK(q.getter.empty());
+        q.getter.close();
+        q.getter.close();
+        CHECK(code_of([&] { (void)q.getter.empty(); }) == errc::closed);
+    });
+}
+
+TEST_CASE("test_shutdown_allowed_transitions: immediate stays", "[cpython]") {
+    auto q = ipc::queue<int>();
+    CHECK(q.putter.try_put(1));
+    q.putter.shutdown();
+    q.putter.shutdown();
+    CHECK(q.getter.size() == 1);
+    q.putter.shutdown(ipc::immediate);
+    CHECK(q.getter.size() == 0);
+    q.putter.shutdown(ipc::drain);
+    CHECK(!q.getter.try_get());
+}
+
+TEST_CASE("test_shutdown_immediate: task_done is an error afterwards, and join returns",
+          "[cpython]") {
+    both_ways([]() -> task<> {
+        auto q = ipc::queue<int>();
+        co_await q.putter.put(1);
+        co_await q.putter.put(2);
+        q.putter.shutdown(ipc::immediate);
+        auto got = co_await q.getter.get();
+        CHECK(!got);
+        CHECK_THROWS_AS(q.getter.task_done(), std::invalid_argument);
+        co_await q.putter.join();
+    });
+}
+
+TEST_CASE("killed: a reader inside get leaves the queue to the others", "[cpython]") {
+    both_ways([]() -> task<> {
+        auto q = ipc::queue<int>();
+        auto reader =
+            ipc::spawn([](ipc::getter<int> in) -> task<> { co_await in.get(); }, q.getter.share());
+        co_await until_asleep(reader.pid());
+        reader.kill();
+        co_await reader.wait();
+        co_await q.putter.put(1);
+        auto got = co_await with_timeout(q.getter.get(), 1s);
+        REQUIRE(got);
+        CHECK(**got == 1);
+    });
+}
+
+TEST_CASE("killed: a writer inside a put of 4 MiB does not block a get beyond its timeout",
+          "[cpython]") {
+    both_ways([]() -> task<> {
+        auto q = ipc::queue<std::string>();
+        for (int i = 0; i < 10; ++i) {
+            auto writer = ipc::spawn(
+                [](ipc::putter<std::string> out) -> task<> {
+                    const std::string text(4 << 20, 'w');
+                    for (;;) co_await out.put(text);
+                },
+                q.putter.share());
+            auto some = co_await with_timeout(q.getter.get(), 5s);
+            CHECK(some);
+            writer.kill();
+            co_await writer.wait();
+            bool more = true;
+            while (more) {
+                auto got = co_await with_timeout(q.getter.get(), 1ms);
+                more = got && *got;
+                if (more) CHECK((*got)->size() == std::size_t{4} << 20);
+            }
+            const std::string text("after it");
+            co_await q.putter.put(text);
+            auto got = co_await with_timeout(q.getter.get(), 5s);
+            CHECK(**got == text);
+        }
+    });
+}
