@@ -25,7 +25,6 @@ constexpr const char* object = "ipc broadcast";
 constexpr std::uint32_t of_waiting_writer = 0x62637777;
 constexpr std::uint32_t of_overwriting_writer = 0x6263776f;
 constexpr std::uint32_t of_readers = 0x62637264;
-constexpr std::uint64_t has_left = ~std::uint64_t{0};  // as a reader's position
 
 segment_type records_type(bool overwrites, std::uint64_t type, std::uint32_t length) {
     segment_type what{
@@ -137,7 +136,7 @@ bool broadcast_reader_core::take_copy(channel_record& out) noexcept {
         copies_ = ::new (at) copy{nullptr};
     }
     std::byte* const to = reinterpret_cast<std::byte*>(copies_) + copy_offset(step_);
-    for (;;) {
+    for (int lapped = 0;;) {
         if (next_ == seen_ && !find_more_or_less()) {
             out.at = nullptr;
             return stopped_ || gone_;
@@ -154,11 +153,13 @@ bool broadcast_reader_core::take_copy(channel_record& out) noexcept {
         const std::uint64_t low = more().low.load(std::memory_order_relaxed);
         if (low > next_) {
             // It has been overwritten, perhaps meanwhile: on with the oldest that is there.
-            if (!find_more_or_less() && stopped_) continue;
-            if (low > seen_ || (low & (step_ - 1)) != 0)
-                fail();
+            static_cast<void>(find_more_or_less());
+            if (!stopped_ && (low > seen_ || (low & (step_ - 1)) != 0)) fail();
+            if (stopped_)
+                seen_ = next_;
             else
-                next_ = low;
+                // One who is lapped again and again goes on with what comes next.
+                next_ = ++lapped < 16 ? low : seen_;
             continue;
         }
         if (!record && (out.length != skipped || !is_span(out.span))) {
@@ -182,7 +183,6 @@ bool broadcast_reader_core::take_copy(channel_record& out) noexcept {
 
 void broadcast_reader_core::wake(std::uint64_t asleep) noexcept {
     told_ = asleep;
-    if (asleep == has_closed) return peer_gone();
     all_readers().position.fetch_add(1, std::memory_order_seq_cst);
     if ((asleep & by_socket) != 0)
         wake_by_socket(control());
@@ -195,11 +195,7 @@ void broadcast_reader_core::announced() noexcept {
 }
 
 void broadcast_reader_core::let_go() noexcept {
-    if (speaks()) {
-        own().position.store(has_left, std::memory_order_seq_cst);
-        all_readers().claims.fetch_add(1);
-        tell();
-    }
+    all_readers().claims.fetch_add(1);  // so that the writer looks
     channel_reader_core::let_go();
     notices_.reset();
 }
@@ -250,7 +246,6 @@ void broadcast_reader_core::write(encoder& out, std::uint64_t signature) {
     out.write(slot_);
     out.write(token_);
     out.write_handle(notices_.get());
-    handed_on();
 }
 
 void broadcast_reader_core::write_nothing(encoder& out, std::uint64_t signature) {

@@ -18,7 +18,6 @@ namespace runnel::ipc::detail {
 namespace {
 
 constexpr const char* name = "broadcast";
-constexpr std::uint64_t has_left = ~std::uint64_t{0};  // as a reader's position
 
 unique_fd make_epoll() {
     unique_fd made(::epoll_create1(EPOLL_CLOEXEC));
@@ -121,9 +120,11 @@ void broadcast_writer_core::hear(listener& from, bool hung_up) noexcept {
 
 void broadcast_writer_core::listen(int) noexcept {
     std::array<::epoll_event, 16> events;
-    int n = 0;
-    do {
-        n = ::epoll_wait(control(), events.data(), static_cast<int>(events.size()), 0);
+    // Again, since sockets that have just come may have hung up already; not for ever, since who
+    // does not keep to the rules may send without end.
+    for (int tries = 0; tries < 64; ++tries) {
+        const int n = ::epoll_wait(control(), events.data(), static_cast<int>(events.size()), 0);
+        if (n <= 0) break;
         for (int i = 0; i < n; ++i) {
             const ::epoll_event& each = events[static_cast<std::size_t>(i)];
             if (each.data.u64 == 0) {
@@ -136,11 +137,16 @@ void broadcast_writer_core::listen(int) noexcept {
                     hear(one, (each.events & (EPOLLHUP | EPOLLERR)) != 0);
         }
         std::erase_if(listeners_, [](const listener& one) { return one.token == 0; });
-    } while (n == static_cast<int>(events.size()));
+    }
     if (gone_)
         peer_gone();
     else
         serve_all();
+}
+
+bool broadcast_writer_core::ask_gone() noexcept {
+    if (!gone_ && !closed()) listen(0);
+    return gone_;
 }
 
 std::size_t broadcast_writer_core::readers() noexcept {
@@ -148,7 +154,7 @@ std::size_t broadcast_writer_core::readers() noexcept {
     listen(0);
     std::size_t found = 0;
     for (std::uint32_t i = 0; i < slot_count_; ++i)
-        if (reader_in(i) != nullptr && slot(i).words.position.load() != has_left) ++found;
+        if (reader_in(i) != nullptr) ++found;
     return found;
 }
 
@@ -170,8 +176,13 @@ bool broadcast_writer_core::find_room(std::uint64_t span) noexcept {
     // Before what they say is looked at.
     seen_ = peer_position();
     const std::uint32_t claims = peer().claims.load(std::memory_order_acquire);
-    if (overwrites_ && std::exchange(claims_, claims) != claims) listen(0);
-    return overwrites_ ? overwrite(span) : find_slowest(span);
+    // Who has left says so; for the dead, and for the moment between leaving and the hang-up, there
+    // is a look now and then, which somebody who waits takes anyway.
+    if (std::exchange(claims_, claims) != claims || ++looks_ % 64 == 0) listen(0);
+    if (overwrites_) return overwrite(span);
+    const bool found = find_slowest(span);
+    if (found && slowest_ == slot_count_) listen(0);
+    return found && !stopped_;
 }
 
 bool broadcast_writer_core::find_slowest(std::uint64_t span) noexcept {
@@ -186,7 +197,7 @@ bool broadcast_writer_core::find_slowest(std::uint64_t span) noexcept {
         for (std::uint32_t i = 0; i < slot_count_; ++i) {
             if (reader_in(i) == nullptr) continue;
             const std::uint64_t at = slot(i).words.position.load(std::memory_order_acquire);
-            // One that has left, does not say yet where it begins, or does not keep to the rules.
+            // One that does not say yet where it begins, or does not keep to the rules.
             if (at < floor_ || at > tail_ || (at & (step_ - 1)) != 0) continue;
             if (at > least || (at == least && slowest_ != slot_count_)) continue;
             least = at;
@@ -207,6 +218,7 @@ bool broadcast_writer_core::overwrite(std::uint64_t span) noexcept {
     std::uint64_t low = floor_;
     while (low != tail_ && reserved_ + wanted - low > limit_)
         low += header_at(place(low)).load(std::memory_order_relaxed) >> 32;
+    if (stopped_) return false;
     floor_ = low;
     more().low.store(low, std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_seq_cst);  // before anything is written there
@@ -228,7 +240,7 @@ void broadcast_writer_core::wake(std::uint64_t asleep) noexcept {
     const auto position = static_cast<std::uint32_t>(shown_);
     for (std::uint32_t i = 0; i < slot_count_; ++i) {
         const std::uint64_t how = slot(i).words.asleep.load(std::memory_order_seq_cst);
-        if (how == 0 || how == has_closed) continue;
+        if (how == 0) continue;
         listener* const reader = reader_in(i);
         if (reader == nullptr || reader->told == how) continue;
         // One who has seen this position, and may be about to sleep over it.
@@ -266,7 +278,6 @@ void broadcast_writer_core::write(encoder& out, std::uint64_t signature) {
         out.write(each.slot);
         out.write_handle(each.socket.get());
     }
-    handed_on();
 }
 
 void broadcast_writer_core::write_nothing(encoder& out, std::uint64_t signature) {

@@ -140,7 +140,6 @@ void channel_writer_core::check_unused() {
 void channel_writer_core::write(encoder& out, std::uint64_t signature) {
     check_unused();
     write_memory(out, signature);
-    handed_on();
 }
 
 // --- the reader ---
@@ -183,7 +182,6 @@ void channel_reader_core::check_unused() const {
 void channel_reader_core::write(encoder& out, std::uint64_t signature) {
     check_unused();
     write_memory(out, signature);
-    handed_on();
 }
 
 // --- making and attaching ---

@@ -37,8 +37,7 @@ channel_side::channel_side(const char* name, side_words& own, const side_words& 
       own_words_(&own),
       peer_words_(&peer),
       control_(std::move(control)),
-      blind_(told_positions ? 0 : 0xffffffff),
-      made_by_(::getpid()) {
+      blind_(told_positions ? 0 : 0xffffffff) {
     claim_ = own_words_->claims.fetch_add(1) + 1;
     own_words_->asleep.store(0);
 }
@@ -75,13 +74,10 @@ bool channel_side::serve_all() noexcept {
 
 void channel_side::wake(std::uint64_t asleep) noexcept {
     told_ = asleep;
-    if (asleep == has_closed) {
-        peer_gone();
-    } else if ((asleep & by_socket) != 0) {
+    if ((asleep & by_socket) != 0)
         wake_by_socket(control_.get());
-    } else {
+    else
         wake_all(own().position);
-    }
 }
 
 void channel_side::wake_by_socket(int socket) noexcept {
@@ -101,8 +97,8 @@ bool channel_side::look() noexcept {
 bool channel_side::arm() noexcept {
     if (untold_) tell();
     if (waiting_.empty()) return true;
-    // A number that the other side has not answered yet, and that never makes has_closed.
-    const std::uint32_t sleep = (own().sleeps.load(std::memory_order_relaxed) + 1) & 0x1fffffff;
+    // A number that the other side has not answered yet.
+    const std::uint32_t sleep = (own().sleeps.load(std::memory_order_relaxed) + 1) & 0x3fffffff;
     own().sleeps.store(sleep, std::memory_order_relaxed);
     const std::uint64_t how =
         (std::uint64_t{sleep | 0x40000000} << 33) | (without_futex_ ? by_socket : 0);
@@ -176,18 +172,10 @@ bool channel_side::ask_gone() noexcept {
 
 // --- the end ---
 
-bool channel_side::speaks() const noexcept {
-    return !handed_on_ && made_by_ == ::getpid() && valid();
-}
-
 void channel_side::close() noexcept {
     if (closed_) return;
     closed_ = stopped_ = true;
     if (untold_) tell();
-    // Said in memory too, where the other side meets it sooner; not if the handle has been handed
-    // on, since then it is the other one that speaks for this side, nor by a forked copy of it.
-    asleep_ = false;
-    if (speaks()) own().asleep.store(has_closed, std::memory_order_seq_cst);
     serve_all();
     wake_op_.cancel();
     control_op_.cancel();

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <runnel/ipc/broadcast.hpp>
 #include <runnel/ipc/channel.hpp>
 #include <runnel/ipc/spawn.hpp>
 #include <runnel/sleep.hpp>
@@ -285,6 +286,69 @@ TEST_CASE("whatever a hostile reader's memory holds, the writer gets loans or a 
         }
     }
     CHECK(refused > 500);
+}
+
+TEST_CASE("whatever a hostile writer of a broadcast does, readers get records or a protocol error",
+          "[channel]") {
+    std::mt19937_64 random(seed_of("channel_kill_test"));
+    int refused = 0;
+    int received = 0;
+    for (int i = 0; i < 3000; ++i) {
+        const auto policy = i % 2 == 0 ? ipc::when_behind::wait : ipc::when_behind::overwrite;
+        auto ends = ipc::broadcast<std::byte>({.capacity = 4096, .policy = policy});
+        stolen all(ends.writer);
+        for (std::size_t n = 0; n < 5; ++n) ends.writer.try_loan(n * 30).value().publish();
+        for (auto n = random() % 6; n != 0; --n) {
+            const std::size_t places[] = {position_at, 1024, ring_at + random() % 40 * 16};
+            all.store(places[random() % 3], wrong(random));
+        }
+        const std::error_code code = code_of([&] {
+            std::vector<ipc::broadcast_view<std::byte>> views;
+            for (int k = 0; k < 300; ++k) {
+                auto view = ends.reader.try_receive();
+                if (!view) break;
+                CHECK(view->size() <= 4096);
+                unsigned sum = 0;
+                for (std::byte each : view->span()) sum += std::to_integer<unsigned>(each);
+                static_cast<void>(sum);
+                ++received;
+                if (random() % 2 == 0) views.push_back(std::move(*view));
+                if (random() % 8 == 0) views.clear();
+            }
+        });
+        if (code) ++refused;
+        CHECK((!code || code == errc::protocol));
+    }
+    CHECK(refused > 300);
+    CHECK(received > 300);
+}
+
+TEST_CASE("whatever a hostile reader of a broadcast does, its writer goes on", "[channel]") {
+    std::mt19937_64 random(seed_of("channel_kill_test"));
+    for (int i = 0; i < 1000; ++i) {
+        const auto policy = i % 2 == 0 ? ipc::when_behind::wait : ipc::when_behind::overwrite;
+        auto ends = ipc::broadcast<stamped>({.capacity = 8, .policy = policy});
+        auto hostile = ends.reader.share();
+        stolen all(hostile);
+        for (int k = 0; k < 5; ++k) ends.writer.try_loan().value().publish();
+        for (auto n = random() % 6; n != 0; --n) {
+            // The words of all, and those of each slot.
+            const std::size_t slot = ring_at + random() % 16 * 384;
+            all.store(
+                random() % 4 == 0 ? position_at + random() % 2 * 128 : slot + random() % 3 * 128,
+                wrong(random));
+        }
+        const std::error_code code = code_of([&] {
+            for (int k = 0; k < 100; ++k) {
+                auto place = ends.writer.try_loan();
+                if (!place) break;
+                place->publish();
+            }
+            static_cast<void>(ends.writer.readers());
+        });
+        CHECK(!code);
+        hostile = {};
+    }
 }
 
 TEST_CASE("a handle of something else is no end of a channel", "[channel]") {

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include <runnel/ipc/broadcast.hpp>
 #include <runnel/ipc/channel.hpp>
 #include <runnel/testing/no_loss.hpp>
 
@@ -66,6 +67,44 @@ struct loans_bytes {
     }
 };
 
+template <ipc::when_behind Policy>
+struct receives_broadcast {
+    ipc::broadcast_ends<int> ends = ipc::broadcast<int>({.capacity = 4, .policy = Policy});
+    ipc::broadcast_reader<int> other = ends.reader.share();
+    int sent = 0;
+    auto operation() { return ends.reader.receive(); }
+    void complete() {
+        auto place = ends.writer.try_loan();
+        *place.value() = ++sent;
+        place->publish();
+    }
+    bool balanced(bool delivered) {
+        int left = 0;
+        int all = 0;
+        while (auto view = ends.reader.try_receive()) ++left;
+        while (auto view = other.try_receive()) ++all;
+        return left + (delivered ? 1 : 0) == sent && all == sent;
+    }
+};
+
+struct loans_broadcast {
+    ipc::broadcast_ends<int> ends = ipc::broadcast<int>({.capacity = 1});
+    ipc::broadcast_reader<int> other = ends.reader.share();
+    bool received = false;
+    loans_broadcast() {
+        ends.writer.try_loan().value().publish();
+        auto ahead = other.try_receive();
+    }
+    auto operation() { return ends.writer.loan(); }
+    void complete() {
+        if (ends.reader.try_receive()) received = true;
+    }
+    bool balanced(bool delivered) {
+        if (!received) return !delivered && !ends.writer.try_loan();
+        return ends.writer.try_loan().has_value() != delivered;
+    }
+};
+
 void require_proven(const std::string& how) {
     const descriptor_count before;
     testing::no_loss proof({.seeds = 2});
@@ -73,6 +112,11 @@ void require_proven(const std::string& how) {
     proof.put<receives_the_end>("ipc::record_reader.receive, of a channel, at the end" + how);
     proof.put<loans>("ipc::record_writer.loan, of a channel" + how);
     proof.put<loans_bytes>("ipc::record_writer.loan, of a channel of bytes" + how);
+    proof.put<receives_broadcast<ipc::when_behind::wait>>(
+        "ipc::record_reader.receive, of a broadcast" + how);
+    proof.put<receives_broadcast<ipc::when_behind::overwrite>>(
+        "ipc::record_reader.receive, of a broadcast that overwrites" + how);
+    proof.put<loans_broadcast>("ipc::record_writer.loan, of a broadcast" + how);
     std::cout << proof;
     for (const std::string& problem : proof.problems()) UNSCOPED_INFO(problem);
     CHECK(proof.problems().empty());

@@ -146,7 +146,8 @@ public:
     {
         return detail::loan_operation<T, Core>(this->core("loan"), checked(n));
     }
-    /// A loan, or nothing if there is no room or somebody waits for it. Throws as loan does.
+    /// A loan, or nothing if there is no room or somebody waits for it. Throws as loan does. Asks
+    /// the kernel for the readers when there is no room.
     [[nodiscard]] std::optional<record_loan<T, Core>> try_loan()
         requires(!detail::of_bytes<T>)
     {
@@ -174,7 +175,8 @@ private:
     std::optional<record_loan<T, Core>> try_to(std::uint32_t length) {
         Core& from = this->core("loan");
         detail::channel_record got;
-        if (from.crowded() || !from.reserve(length, got)) return std::nullopt;
+        if (from.crowded()) return std::nullopt;
+        if (!from.reserve(length, got) && !from.ask_gone()) return std::nullopt;
         if (got.at == nullptr) from.refuse("loan");
         return detail::record_access::make<record_loan<T, Core>>(&from, got);
     }

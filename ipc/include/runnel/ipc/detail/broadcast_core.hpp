@@ -69,6 +69,7 @@ public:
                           std::vector<listener> listeners);
     void write(encoder& out, std::uint64_t signature);
     static void write_nothing(encoder& out, std::uint64_t signature);
+    bool ask_gone() noexcept override;
     /// How many readers there are.
     [[nodiscard]] std::size_t readers() noexcept;
 
@@ -97,6 +98,7 @@ private:
     const bool overwrites_;
     unique_fd notices_;
     std::vector<listener> listeners_;
+    std::uint32_t looks_ = 0;
     std::uint32_t claims_ = 0;   // of the readers, as last seen
     std::uint32_t slowest_ = 0;  // a slot, and where its reader was
     std::uint64_t slowest_at_ = 0;

@@ -4,8 +4,6 @@
 #include <atomic>
 #include <cstdint>
 
-#include <sys/types.h>
-
 #include <runnel/awaiter.hpp>
 #include <runnel/detail/list.hpp>
 #include <runnel/ipc/detail/ring_segment.hpp>
@@ -70,7 +68,7 @@ public:
     void close() noexcept;
     [[nodiscard]] bool closed() const noexcept { return closed_; }
     /// The other side is gone; asks the kernel if that is not known yet.
-    [[nodiscard]] bool ask_gone() noexcept;
+    virtual bool ask_gone() noexcept;
 
 protected:
     /// `own` and `peer` are where the words of each side are. A side that is not `told_positions`
@@ -111,10 +109,6 @@ protected:
     [[noreturn]] void throw_stopped(const char* operation);
     /// Serves who can be served.
     bool serve_all() noexcept;
-    /// This object is the one handle of its side: not a forked copy, and not handed on.
-    [[nodiscard]] bool speaks() const noexcept;
-    /// The handle travels from here on.
-    void handed_on() noexcept { handed_on_ = true; }
 
     [[nodiscard]] side_words& own() const noexcept { return *own_words_; }
     [[nodiscard]] const side_words& peer() const noexcept { return *peer_words_; }
@@ -125,9 +119,8 @@ protected:
     bool untold_ = false;
     const char* const name_;
 
-    static constexpr std::uint64_t has_closed = ~std::uint64_t{0};
     static constexpr std::uint64_t by_socket = std::uint64_t{1} << 32;
-    /// Ends the sleep that `asleep` says, or what it says otherwise.
+    /// Ends the sleep that `asleep` says.
     [[gnu::cold]] virtual void wake(std::uint64_t asleep) noexcept;
     static void wake_all(const std::atomic<std::uint64_t>& word) noexcept;
     void wake_by_socket(int socket) noexcept;
@@ -177,12 +170,10 @@ private:
     unsigned users_ = 1;
     std::uint32_t claim_ = 0;
     const std::uint64_t blind_;  // all ones for one who sees no position of the others
-    const ::pid_t made_by_;
     bool asleep_ = false;
     bool without_futex_ = false;
     bool closed_ = false;
     bool failed_ = false;
-    bool handed_on_ = false;
     bool serving_ = false;
     runnel::detail::list<side_waiter> waiting_;
     wake_op wake_op_{*this};
