@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <runnel/ipc/event.hpp>
 
+#include <atomic>
 #include <stdexcept>
 #include <thread>
 
@@ -220,16 +221,20 @@ TEST_CASE("an ipc event in a race, and one whose loop ends while it is waited fo
             for (int i = 0; i < 3; ++i) l.poll();
         });
         other.join();
+        // Two loops, one after the other, on a thread of their own.
+        std::atomic<int> state = 0;
         std::thread sleeper([&] {
             run([&]() -> task<> {
-                bool got = co_await with_timeout(e.wait(), 3ms);
-                CHECK(!got);
+                bool got = co_await with_timeout(e.wait(), 1ms);
+                state = got ? -1 : 1;
             });
             run([&]() -> task<> { co_await e.wait(); });
         });
-        co_await sleep_for(5ms);
+        while (state == 0) co_await sleep_for(100us);
+        co_await sleep_for(2ms);
         e.set();
         sleeper.join();
+        CHECK(state == 1);
     });
 }
 

@@ -34,7 +34,8 @@ long told(system_call call, F make) {
 }  // namespace
 }  // namespace support
 
-extern "C" long syscall(long number, ...) noexcept {
+// It reads six arguments where there may be fewer, as the kernel does.
+extern "C" [[gnu::no_sanitize_address]] long syscall(long number, ...) noexcept {
     static const auto next = support::next_of<long (*)(long, ...)>("syscall");
     std::array<long, 6> a{};
     std::va_list list;
