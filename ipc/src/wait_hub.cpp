@@ -67,9 +67,7 @@ bool wait_hub::arm() noexcept {
             return false;
         }
     }
-    bell_.will_sleep(seen);
-    // A futex sees for itself that it was rung meanwhile.
-    if (registered_.used() && bell_.rung.load() != seen) return false;
+    bell_.sleepers.store(1);
     if (!settled()) {
         // Somebody is in the middle of a few instructions. If he has lost his CPU, here it is; if
         // he dies, the kernel says so in his lock.

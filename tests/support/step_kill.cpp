@@ -147,8 +147,11 @@ std::string one_kill(step_scenario& scenario, std::uint64_t wanted, const plan& 
         }
         victim.kill();
     }
-    if (witness) witness->finish(options.limit);
     const step_point at{result.steps, result.completed};
+    if (witness) {
+        scenario.killed(at);
+        witness->finish(options.limit);
+    }
     std::optional<std::string> outcome;
     run([&]() -> task<> {
         auto got = co_await with_timeout(scenario.survivor(at), options.limit);
@@ -281,6 +284,38 @@ std::vector<std::uint64_t> choose(std::uint64_t instructions, std::uint64_t samp
     return chosen;
 }
 
+using outcomes_by_kill = std::vector<std::pair<std::string, std::uint64_t>>;
+using spans = std::vector<step_report::span>;
+
+/// Where each outcome is, in the order of instructions.
+spans spans_of(outcomes_by_kill outcomes) {
+    std::sort(outcomes.begin(), outcomes.end());
+    spans all;
+    for (const auto& [outcome, k] : outcomes) {
+        if (all.empty() || all.back().outcome != outcome) all.push_back({outcome, k, k});
+        all.back().last = k;
+    }
+    std::sort(all.begin(), all.end(),
+              [](const auto& a, const auto& b) { return a.first < b.first; });
+    return all;
+}
+bool changes_back(const step_report::span& before, const step_report::span& after) {
+    // The same way is a few instructions longer or shorter from time to time (reading a clock is).
+    constexpr std::uint64_t slack = 100;
+    return before.last > after.first + slack;
+}
+bool changes_back(const spans& all) {
+    for (std::size_t i = 1; i < all.size(); ++i)
+        if (changes_back(all[i - 1], all[i])) return true;
+    return false;
+}
+bool in_doubt(const spans& all, std::uint64_t k) {
+    for (std::size_t i = 1; i < all.size(); ++i)
+        if (changes_back(all[i - 1], all[i]) && k >= all[i].first && k <= all[i - 1].last)
+            return true;
+    return false;
+}
+
 }  // namespace
 
 step_report step_kill(std::string operation,
@@ -300,7 +335,8 @@ step_report step_kill(std::string operation,
     std::cout.flush();
     std::fflush(nullptr);
 
-    std::vector<std::pair<std::string, std::uint64_t>> outcomes;
+    outcomes_by_kill outcomes;
+    bool plainly = false;
     constexpr std::size_t longest = std::size_t{1} << 20;
     auto* trace = shared_array<std::uint64_t>(longest);
     plan of{make, options, std::span(trace, longest)};
@@ -311,7 +347,7 @@ step_report step_kill(std::string operation,
         if (wanted == ~std::uint64_t{0}) report.instructions = result.steps;
         if (result.good) {
             // Counts compare only where the way was the same.
-            const bool same_way = of.traced != 0 || wanted == ~std::uint64_t{0};
+            const bool same_way = plainly || of.traced != 0 || wanted == ~std::uint64_t{0};
             if (!result.strayed && same_way) outcomes.emplace_back(result.text, result.steps);
             return;
         }
@@ -340,20 +376,25 @@ step_report step_kill(std::string operation,
     running.finish();
     ::munmap(trace, longest * sizeof *trace);
 
-    // The same way is a few instructions longer or shorter from time to time (reading a clock is).
-    constexpr std::uint64_t slack = 100;
-    std::sort(outcomes.begin(), outcomes.end());
-    for (const auto& [outcome, k] : outcomes) {
-        if (report.outcomes.empty() || report.outcomes.back().outcome != outcome)
-            report.outcomes.push_back({outcome, k, k});
-        report.outcomes.back().last = k;
+    report.outcomes = spans_of(outcomes);
+    if (options.ordered && changes_back(report.outcomes)) {
+        // Where the way depends on time, a child that was not stepped all the way may have been
+        // elsewhere. Those of whom it could be are killed again, with nothing but steps.
+        plainly = true;
+        const auto unsure = std::partition(outcomes.begin(), outcomes.end(), [&](const auto& one) {
+            return !in_doubt(report.outcomes, one.second);
+        });
+        for (auto one = unsure; one != outcomes.end(); ++one) again.push_back(one->second);
+        outcomes.erase(unsure, outcomes.end());
+        report.strayed += again.size();
+        for (const std::uint64_t k : again) running.start(k);
+        running.finish();
+        report.outcomes = spans_of(outcomes);
     }
-    std::sort(report.outcomes.begin(), report.outcomes.end(),
-              [](const auto& a, const auto& b) { return a.first < b.first; });
     for (std::size_t i = 1; options.ordered && i < report.outcomes.size(); ++i) {
         const auto& before = report.outcomes[i - 1];
         const auto& after = report.outcomes[i];
-        if (before.last <= after.first + slack) continue;
+        if (!changes_back(before, after)) continue;
         ++report.violations;
         report.complaints.push_back("\"" + before.outcome + "\" after \"" + after.outcome + '"');
     }

@@ -47,6 +47,10 @@ public:
     /// See step_options::hold_up.
     [[nodiscard]] virtual bool has_bystander() const { return false; }
     virtual task<> bystander() { co_return; }
+    /// Called, where the scenario was made, when the victim has been killed and the bystander has
+    /// not been waited for: finds out whether it has to go on by itself, and helps it if not. Not
+    /// called when the victim was held up, whose operation has to be enough.
+    virtual void killed(step_point) {}
     /// Called, where the scenario was made, when the victim waits in the kernel. False: it waits
     /// for ever, and this is as far as it gets.
     virtual bool nudge() { return false; }

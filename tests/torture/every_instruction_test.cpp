@@ -15,23 +15,13 @@
 
 #include "support/catch.hpp"
 #include "support/environment.hpp"
-#include "support/step_kill.hpp"
+#include "torture/step_tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
 using namespace std::chrono_literals;
 
 namespace {
-
-void expect(bool right, const char* otherwise) {
-    if (!right) throw std::runtime_error(otherwise);
-}
-
-/// Has the loop learn that spinning is of no use just now, so that there is less of it to step
-/// through.
-task<> calm_down() {
-    for (int i = 0; i < 10; ++i) co_await sleep_for(300us);
-}
 
 /// One message, of a body of `Size` bytes: it is there whole, or not at all, and then the end.
 template <std::size_t Size>
@@ -289,10 +279,8 @@ TEST_CASE("stepping finds a lock that does not outlive its owner", "[every_instr
 
 TEST_CASE("an unlock that is held up after any instruction loses no wake-up",
           "[every_instruction]") {
-    step_options held_up;
-    held_up.hold_up = true;
-    CHECK(step_kill<mutex_unlock<true, true>>("mutex unlock, held up", held_up).violations == 0);
-    CHECK(step_kill<mutex_unlock<false, true>>("mutex unlock, held up, no futex", held_up)
+    CHECK(step_kill<mutex_unlock<true, true>>("mutex unlock, held up", held_up()).violations == 0);
+    CHECK(step_kill<mutex_unlock<false, true>>("mutex unlock, held up, no futex", held_up())
               .violations == 0);
 }
 

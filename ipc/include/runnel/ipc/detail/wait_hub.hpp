@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <mutex>
 #include <vector>
@@ -141,7 +140,7 @@ private:
     bell& bell_;
     const bell_register& registered_;
     const int hangup_;
-    std::atomic<unsigned> users_ = 1;
+    unsigned users_ = 1;
     bool retired_ = false;
     bool gone_ = false;  // the hang-up has been seen
     runnel::detail::list<hub_waiter> waiting_;
