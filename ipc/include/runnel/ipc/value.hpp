@@ -134,9 +134,9 @@ private:
         image() noexcept = default;
         explicit image(const T& of) noexcept { std::memcpy(words, std::addressof(of), sizeof(T)); }
         [[nodiscard]] T get() const noexcept {
-            std::array<std::byte, sizeof(T)> bytes;
-            std::memcpy(bytes.data(), words, sizeof(T));
-            return std::bit_cast<T>(bytes);
+            std::array<std::byte, sizeof(T)> all;
+            std::memcpy(all.data(), words, sizeof(T));
+            return std::bit_cast<T>(all);
         }
         std::uint64_t words[(sizeof(T) + 7) / 8]{};
     };
