@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // A work queue between processes, with leases: one worker is killed in the middle of a job, which is
 // then done by another. Every square is printed once.
-#include <cstdio>
 #include <csignal>
+#include <cstdio>
 #include <vector>
 
 #include <runnel/ipc.hpp>
@@ -37,8 +37,7 @@ int main() {
 
         // One worker alone, until it is stuck; then it is killed, and two others go on.
         for (int i = 1; i <= count; ++i) co_await jobs.putter.put(i);
-        auto unlucky =
-            ipc::spawn(work, jobs.getter.share(), results.putter.share(), stuck.share());
+        auto unlucky = ipc::spawn(work, jobs.getter.share(), results.putter.share(), stuck.share());
         co_await stuck.wait();
         unlucky.kill();
         auto one = ipc::spawn(work, jobs.getter.share(), results.putter.share(), stuck.share());

@@ -85,9 +85,9 @@ struct leases_again {
     int put = 0;
 };
 
-struct puts {
+struct put_site {
     ipc::queue_ends<int> q = ipc::queue<int>({.max_items = 1});
-    puts() { REQUIRE(q.putter.try_put(0)); }
+    put_site() { REQUIRE(q.putter.try_put(0)); }
     bool taken = false;
     auto operation() { return q.putter.put(1); }
     void complete() {
@@ -228,7 +228,7 @@ TEST_CASE("an item is got, or stays for the next; put, or not; a join ends, or n
     proof.put<gets_the_end>("ipc::getter.get, at the end");
     proof.put<leases>("ipc::getter.get_leased");
     proof.put<leases_again>("ipc::getter.get_leased, with another held");
-    proof.put<puts>("ipc::putter.put, full");
+    proof.put<put_site>("ipc::putter.put, full");
     proof.put<puts_text>("ipc::putter.put, of variable size");
     proof.put<joins>("ipc::queue_user.join");
     proof.put<joins_leases>("ipc::queue_user.join, with leases");
@@ -243,7 +243,7 @@ TEST_CASE("the same where the kernel's rings know no futexes") {
     {
         testing::no_loss proof;
         proof.put<gets>("ipc::getter.get, without futexes");
-        proof.put<puts>("ipc::putter.put, without futexes");
+        proof.put<put_site>("ipc::putter.put, without futexes");
         proof.put<joins>("ipc::queue_user.join, without futexes");
         require_proven(proof);
     }
