@@ -328,7 +328,7 @@ TEST_CASE("_TestBarrier.test_abort, test_reset, test_abort_and_reset", "[cpython
     });
 }
 
-TEST_CASE("_TestBarrier.test_timeout: who gives up has not come; abort() breaks it", "[cpython]") {
+TEST_CASE("_TestBarrier.test_timeout: who gives up has not come, abort() breaks it", "[cpython]") {
     both_ways([]() -> task<> {
         const ipc::barrier b(2);
         auto got = co_await with_timeout(b.arrive_and_wait(), 3ms);

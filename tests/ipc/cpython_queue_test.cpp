@@ -120,7 +120,7 @@ TEST_CASE("test_task_done: join waits for all workers to be done", "[cpython]") 
     });
 }
 
-TEST_CASE("test_queue_join: join twice; task_done once too often is an error", "[cpython]") {
+TEST_CASE("test_queue_join: join twice, task_done once too often is an error", "[cpython]") {
     both_ways([]() -> task<> {
         auto q = ipc::queue<int>();
         co_await q.putter.put(1);
@@ -161,7 +161,7 @@ TEST_CASE("test_queue_feeder_donot_stop_onexc: an item that cannot be encoded le
     });
 }
 
-TEST_CASE("TestSimpleQueue: empty, then not, then empty; close twice", "[cpython]") {
+TEST_CASE("TestSimpleQueue: empty, then not, then empty, close twice", "[cpython]") {
     both_ways([]() -> task<> {
         auto q = ipc::queue<int>();
         CHECK(q.getter.empty());

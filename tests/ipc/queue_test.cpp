@@ -431,7 +431,7 @@ TEST_CASE("a queue is refused under virtual time, except for what does not wait"
     CHECK(refused);
 }
 
-TEST_CASE("a handle is of one loop; share() makes one for another") {
+TEST_CASE("a handle is of one loop, share() makes one for another") {
     both_ways([]() -> task<> {
         auto q = ipc::queue<int>();
         co_await q.putter.put(1);
