@@ -133,11 +133,8 @@ TEST_CASE("a handle sent by rvalue leaves when it was sent, and only then") {
         CHECK(!end);
 
         auto more = ipc::pipe<int>(ipc::simplex);
-        const auto fill = [&]() -> task<> {
-            for (;;) co_await ends.sender.send(more.sender);
-        };
-        const bool filled = co_await with_timeout(fill(), 20ms);
-        CHECK(!filled);
+        for (bool room = true; room;)  // what there is room for is sent at once
+            room = co_await with_timeout(ends.sender.send(more.sender), 1ms);
         const bool sent = co_await with_timeout(ends.sender.send(std::move(more.sender)), 1ms);
         CHECK(!sent);
         CHECK(!more.sender.closed());
