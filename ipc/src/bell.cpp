@@ -18,12 +18,12 @@
 namespace runnel::ipc::detail {
 
 void ring_sleepers(bell& one, const bell_register& registered) noexcept {
-    std::uint32_t told = one.sleepers.load();
+    const std::uint32_t told = one.sleepers.load();
     one.rung.fetch_add(1);
     ::syscall(SYS_futex, &one.rung, FUTEX_WAKE, 0x7fffffff, nullptr, nullptr, 0);
     if (registered.used()) registered.ring_all();
     // Last: until then others ring as well, for this one may die. Not what was said since.
-    one.sleepers.compare_exchange_strong(told, 0);
+    one.all_awake(told);
 }
 
 bell_register bell_register::make() {

@@ -35,8 +35,8 @@ public:
             std::uint64_t seen = __atomic_load_n(both(), __ATOMIC_SEQ_CST);
             const halves now = split(seen);
             if ((now.rung & 1) != 0) return;
-            if (now.sleepers == 0) {
-                if (swap(seen, {now.rung | 1, 0})) return;
+            if (!bell::sleeps(now.sleepers)) {
+                if (swap(seen, {now.rung | 1, now.sleepers})) return;
                 continue;
             }
             const std::uint32_t add_one_bit = FUTEX_OP(FUTEX_OP_OR, 1, FUTEX_OP_CMP_EQ, 0);
@@ -50,7 +50,8 @@ public:
             const halves now = split(seen);
             if ((now.rung & 1) == 0) return;
             // Nobody sleeps while it is set, so whoever wants to be woken says so again.
-            if (swap(seen, {now.rung + 1, registered().used() ? now.sleepers : 0})) return;
+            const std::uint32_t awake = now.sleepers & ~1u;
+            if (swap(seen, {now.rung + 1, registered().used() ? now.sleepers : awake})) return;
         }
     }
 
@@ -83,7 +84,8 @@ private:
         while (how == robust_lock::got::no && !lock().forged()) how = lock().lock();
         if (how != robust_lock::got::no) {
             bell& here = rings();
-            if (here.sleepers.exchange(0) != 0 || how == robust_lock::got::from_the_dead)
+            const std::uint32_t said = here.sleepers.fetch_and(~1u);
+            if (bell::sleeps(said) || how == robust_lock::got::from_the_dead)
                 registered().ring_all();
             here.rung.fetch_or(1);
             lock().unlock();

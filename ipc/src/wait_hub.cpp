@@ -67,7 +67,7 @@ bool wait_hub::arm() noexcept {
             return false;
         }
     }
-    bell_.sleepers.store(1);
+    bell_.will_sleep();
     if (!settled()) {
         // Somebody is in the middle of a few instructions. If he has lost his CPU, here it is; if
         // he dies, the kernel says so in his lock.
@@ -90,7 +90,9 @@ bool wait_hub::arm() noexcept {
             return false;
         }
     }
+    const bool before = gone_;
     watch_hangup();
+    if (gone_ != before) return false;  // and some have been told
     return waiting_.empty() || arm_more();
 }
 

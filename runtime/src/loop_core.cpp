@@ -221,7 +221,8 @@ bool loop_core::about_to_sleep() noexcept {
     if (interrupted()) return false;
     bool may_sleep = true;
     watches_.for_each([&](watch& one) { may_sleep = may_sleep && one.arm(); });
-    return may_sleep;
+    // One that has nothing against it may have resumed somebody all the same.
+    return may_sleep && !sched.has_ready();
 }
 
 void loop_core::woken() noexcept {

@@ -14,10 +14,21 @@ namespace runnel::ipc::detail {
 /// All wake: a dead sleeper takes nothing with it.
 struct bell {
     std::atomic<std::uint32_t> rung{0};  // counts; the futex
+    // The lowest bit: somebody sleeps. Above it counts who has said so, so that one who has woken
+    // all that there were can tell that nobody else has said it since.
     std::atomic<std::uint32_t> sleepers{0};
 
-    /// Somebody who has seen `rung` as it is said is going to sleep.
-    void will_sleep(std::uint32_t seen) noexcept { sleepers.store(seen << 1 | 1); }
+    static constexpr bool sleeps(std::uint32_t said) noexcept { return (said & 1) != 0; }
+    /// One who has read `rung` is going to sleep on it.
+    void will_sleep() noexcept {
+        std::uint32_t said = sleepers.load(std::memory_order_relaxed);
+        while (!sleepers.compare_exchange_weak(said, (said | 1) + 2)) {
+        }
+    }
+    /// Those who had said so when `told` was read, and `rung` changed afterwards, are awake.
+    void all_awake(std::uint32_t told) noexcept {
+        sleepers.compare_exchange_strong(told, told & ~1u);
+    }
 };
 
 /// Where the kernel has no futex operation for rings (before Linux 6.7): a queue in the kernel of
@@ -50,7 +61,7 @@ void ring_sleepers(bell& one, const bell_register& registered) noexcept;
 /// held until it is over (wait_hub::arm does not sleep while it is). A section taken from the dead
 /// rings without asking.
 inline void ring(bell& one, const bell_register& registered) noexcept {
-    if (one.sleepers.load(std::memory_order_seq_cst) != 0) [[unlikely]]
+    if (bell::sleeps(one.sleepers.load(std::memory_order_seq_cst))) [[unlikely]]
         ring_sleepers(one, registered);
 }
 
