@@ -252,7 +252,7 @@ bool queue_wait::serve() noexcept {
     if (last && now == queue_outcome::not_now && !side.object->memory.others_lease())
         now = queue_outcome::gone;
     outcome_ = now;
-    return now != queue_outcome::not_now && now != queue_outcome::busy;
+    return !is_to_wait(now);
 }
 
 bool queue_wait::await_suspend(waiter who) {
@@ -348,7 +348,7 @@ bool get_now(queue_end* end, queue_taker& into) {
     // No loop may be there to notice deaths.
     if (how == queue_outcome::not_now && memory.others_lease() && memory.bury_dead())
         how = insist([&] { return memory.get(into); });
-    if (how == queue_outcome::not_now || how == queue_outcome::shut) return false;
+    if (is_to_wait(how) || how == queue_outcome::shut) return false;
     if (how != queue_outcome::done) throw_outcome(end, how, "get");
     return true;
 }

@@ -133,17 +133,21 @@ queue_memory::outcome queue_memory::put(std::span<const std::byte> item) noexcep
     if (shut() != 0) return outcome::shut;
     const std::uint32_t need = units_of(item.size());
     const std::uint64_t state = put_->state.load(std::memory_order_relaxed);
-    if (!sane(state, put_->seen_get) || !fits(state, put_->seen_get, need)) {
-        put_->seen_get = room_from();
-        if (!sane(state, put_->seen_get)) return outcome::corrupted;
-        if (!fits(state, put_->seen_get, need)) {
+    // Read once, for others can write it.
+    std::uint64_t got = put_->seen_get.load(std::memory_order_relaxed);
+    if (!sane(state, got) || !fits(state, got, need)) {
+        got = room_from();
+        put_->seen_get.store(got, std::memory_order_relaxed);
+        if (!sane(state, got)) return outcome::corrupted;
+        if (!fits(state, got, need)) {
             if (!returns_memory() || !fits(state, get_->state.load(), need))
                 return outcome::not_now;
             const outcome how = demand_room();
             if (how != outcome::done) return how;
-            put_->seen_get = room_from();
-            if (!sane(state, put_->seen_get)) return outcome::corrupted;
-            if (!fits(state, put_->seen_get, need)) return outcome::not_now;
+            got = room_from();
+            put_->seen_get.store(got, std::memory_order_relaxed);
+            if (!sane(state, got)) return outcome::corrupted;
+            if (!fits(state, got, need)) return outcome::not_now;
         }
     }
     const std::uint32_t position = position_of(state);
@@ -165,20 +169,24 @@ queue_memory::outcome queue_memory::get(queue_taker& into) noexcept {
     if (ended == 2) return outcome::shut;
     const std::size_t me = own_place();
     if (me == queue_members::none) return outcome::no_place;
-    if (get_->again.load(std::memory_order_relaxed) != 0) return get_again(into, me);
+    if (get_->again.load(std::memory_order_relaxed) != 0) {
+        const outcome how = get_again(into, me);
+        if (how != outcome::not_now) return how;
+    }
 
     const std::uint64_t state = get_->state.load(std::memory_order_relaxed);
-    if (!sane(get_->seen_put, state) || get_->seen_put == state) {
-        get_->seen_put = put_->state.load(std::memory_order_acquire);
-        if (!sane(get_->seen_put, state)) return outcome::corrupted;
-        if (get_->seen_put == state)
-            return ended == 1 && !others_lease() ? outcome::shut : outcome::not_now;
+    std::uint64_t put = get_->seen_put.load(std::memory_order_relaxed);
+    if (!sane(put, state) || put == state) {
+        put = put_->state.load(std::memory_order_acquire);
+        get_->seen_put.store(put, std::memory_order_relaxed);
+        if (!sane(put, state)) return outcome::corrupted;
+        if (put == state) return ended == 1 && !others_lease() ? outcome::shut : outcome::not_now;
     }
     const std::uint32_t position = position_of(state);
     const std::byte* from = at(position);
     std::uint64_t length = 0;
     std::memcpy(&length, from, record_header);
-    const std::uint32_t there = position_of(get_->seen_put) - position;
+    const std::uint32_t there = position_of(put) - position;
     if (there == 0 || length > there * unit - record_header) return outcome::corrupted;
     const std::uint32_t next = position + units_of(length);
     const std::uint64_t after = pack(count_of(state) + 1, next);
@@ -187,7 +195,7 @@ queue_memory::outcome queue_memory::get(queue_taker& into) noexcept {
     if (settings_.lease != 0) {
         std::size_t i = 0;
         while (i < queue_leases::most && leases_.at(i).word.load() != 0) ++i;
-        if (i == queue_leases::most) return outcome::not_now;
+        if (i == queue_leases::most) return outcome::hands_full;
         auto& lease = leases_.at(i);
         if (!item.empty()) std::memcpy(leases_.copy(i).data(), item.data(), item.size());
         lease.length = static_cast<std::uint32_t>(length);

@@ -91,14 +91,14 @@ private:
     };
     struct put_line {  // changed under the putters' lock
         std::atomic<std::uint64_t> state;
-        std::uint64_t seen_get;  // the getters' state, when it was last looked at
+        std::atomic<std::uint64_t> seen_get;  // the getters' state, when it was last looked at
         // Up to here there is memory ahead; in a small ring everywhere if that is all around it.
         std::uint32_t backed;
         std::uint32_t backed_from;
     };
     struct get_line {  // changed under the getters' lock
         std::atomic<std::uint64_t> state;
-        std::uint64_t seen_put;
+        std::atomic<std::uint64_t> seen_put;
         std::atomic<std::uint64_t> taking;  // into a lease: the state after it
         std::atomic<std::uint32_t> again;   // leases that wait to be delivered again
         // Up to here memory has been given back, and putters may write in a large ring.

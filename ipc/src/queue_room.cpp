@@ -42,7 +42,8 @@ bool queue_memory::back(std::uint32_t position, std::uint32_t need) noexcept {
     if (!allocate(from, first) || !allocate(0, length - first)) return false;
     put_->backed = position - inside + length;
     // What is beyond the room now is given back before it is room.
-    const std::uint32_t room = position_of(put_->seen_get) + settings_.units - position;
+    const std::uint32_t room =
+        position_of(put_->seen_get.load(std::memory_order_relaxed)) + settings_.units - position;
     if (returns_memory() && put_->backed - position > room) put_->backed = position + room;
     return true;
 }

@@ -331,6 +331,32 @@ TEST_CASE("a process has no more than 252 leases, and waits for one to end") {
     });
 }
 
+TEST_CASE("full hands are not the end, when nobody is left to put") {
+    both_ways([]() -> task<> {
+        auto q = ipc::queue<int>({.lease = true});
+        for (int i = 0; i < 254; ++i) co_await q.putter.put(i);
+        q.putter.close();
+        std::vector<ipc::lease<int>> held;
+        for (int i = 0; i < 252; ++i) {
+            auto one = co_await q.getter.get_leased();
+            held.push_back(std::move(*one));
+        }
+        auto more = co_await with_timeout(q.getter.get_leased(), 2ms);
+        CHECK(!more);
+        CHECK(!q.getter.try_get());
+        for (int i = 252; i < 254; ++i) {
+            held.back().done();
+            held.pop_back();
+            auto next = co_await q.getter.get_leased();
+            REQUIRE(next.has_value());
+            CHECK(**next == i);
+            held.push_back(std::move(*next));
+        }
+        auto end = co_await q.getter.get_leased();
+        CHECK(!end);
+    });
+}
+
 TEST_CASE("immediate shutdown drops leases that come back, and join waits for those in hands") {
     both_ways([]() -> task<> {
         auto q = ipc::queue<int>({.lease = true});

@@ -30,15 +30,22 @@ struct queue_settings {
 
 enum class queue_outcome : unsigned char {
     done,
-    not_now,    // full or empty
-    busy,       // somebody is in the section, and has lost his CPU there
-    shut,       // shut down; nothing more comes or goes
-    no_memory,  // the kernel has none
-    no_place,   // too many processes get from it
-    corrupted,  // what lies in memory makes no sense
-    gone,       // nobody is left on the other side
-    closed      // the handle was closed meanwhile
+    not_now,     // full or empty
+    hands_full,  // there is something, but too much is leased already
+    busy,        // somebody is in the section, and has lost his CPU there
+    shut,        // shut down; nothing more comes or goes
+    no_memory,   // the kernel has none
+    no_place,    // too many processes get from it
+    corrupted,   // what lies in memory makes no sense
+    gone,        // nobody is left on the other side
+    closed       // the handle was closed meanwhile
 };
+
+/// It may come to something later, without anything being wrong.
+constexpr bool is_to_wait(queue_outcome how) noexcept {
+    return how == queue_outcome::not_now || how == queue_outcome::hands_full ||
+           how == queue_outcome::busy;
+}
 
 /// How an item is known that was taken from a queue with leases.
 struct queue_lease {
