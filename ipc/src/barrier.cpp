@@ -212,7 +212,7 @@ bool barrier_wait::await_suspend(waiter who) {
     hub_ = &hub;
     round_ = use_->as<barrier_state>().arrive(at);
     if (!hub.crowded() && serve()) return false;
-    hub.wait(*this, who, this);
+    hub.wait(*this, who);
     return true;
 }
 

@@ -2,6 +2,7 @@
 #include <runnel/ipc/detail/queue_core.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -42,23 +43,23 @@ queue_outcome insist(F&& attempt) {
 
 }  // namespace
 
-/// What a handle owns, at an address that stays when it moves. Operations under way share it.
+/// What a handle owns, at an address that stays when it moves. Operations under way share it: on
+/// their loop's thread, while another thread may drop the handle.
 class queue_end {
 public:
     explicit queue_end(std::shared_ptr<queue_side> of) noexcept : side(std::move(of)) {}
 
     void close() noexcept {
-        if (std::exchange(closed, true)) return;
-        for (queue_hub** hub : {&hub_, &join_hub_}) {
-            if (*hub == nullptr) continue;
-            if (!(*hub)->retired()) (*hub)->expel(this);
-            std::exchange(*hub, nullptr)->release();
-        }
-        side.reset();
+        if (closed.exchange(true)) return;
+        bool nobody_waits = true;
+        for (queue_hub** hub : {&hub_, &join_hub_})
+            if (*hub != nullptr) nobody_waits &= std::exchange(*hub, nullptr)->leave();
+        // Otherwise with the last of those who wait: soon, for their loop tells them.
+        if (nobody_waits || users_.load(std::memory_order_acquire) == 1) side.reset();
     }
-    void use() noexcept { ++users_; }
+    void use() noexcept { users_.fetch_add(1, std::memory_order_relaxed); }
     void release() noexcept {
-        if (--users_ == 0) delete this;
+        if (users_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
     }
     /// The hub of the loop that runs on this thread; null if none does.
     queue_hub* hub(bool joining) {
@@ -78,13 +79,13 @@ public:
     }
 
     std::shared_ptr<queue_side> side;  // until it is closed
-    bool closed = false;
+    std::atomic<bool> closed{false};
 
 private:
     ~queue_end() { close(); }
     queue_hub* hub_ = nullptr;
     queue_hub* join_hub_ = nullptr;
-    unsigned users_ = 1;
+    std::atomic<unsigned> users_{1};
 };
 
 // --- handles ---
@@ -218,10 +219,10 @@ queue_end* read_queue_end(decoder& in, bool getting, std::uint64_t signature, st
 // --- awaiting ---
 
 queue_wait::~queue_wait() {
-    if (hub_ != nullptr) {
-        hub_->release();
-        end_->release();
-    }
+    if (hub_ == nullptr) return;
+    unlink();
+    hub_->release();
+    end_->release();
 }
 
 const char* queue_wait::verb() const noexcept {
@@ -240,6 +241,8 @@ bool queue_wait::ready() {
     return (hub == nullptr || !hub->crowded()) && serve();
 }
 
+bool queue_wait::abandoned() const noexcept { return end_->closed; }
+
 bool queue_wait::serve() noexcept {
     const queue_side& side = *end_->side;
     if (kind_ == what::put && side.other_side_gone()) {
@@ -256,11 +259,12 @@ bool queue_wait::serve() noexcept {
 }
 
 bool queue_wait::await_suspend(waiter who) {
+    memory_of(end_, verb());
     wait_hub* hub = end_->hub(kind_ == what::join);
     hub->use();
     end_->use();
     hub_ = hub;
-    hub_->wait(*this, who, end_);
+    hub_->wait(*this, who);
     return true;
 }
 

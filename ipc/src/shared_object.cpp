@@ -36,7 +36,7 @@ object_section::object_section(shared_object& of) : object_(of) {
 }
 
 object_use::~object_use() {
-    for (wait_hub* one : hubs_) one->release();
+    for (wait_hub* one : hubs_) one->leave();
 }
 
 wait_hub& object_use::hub_of(loop& home, const char* operation) {

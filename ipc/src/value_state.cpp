@@ -52,7 +52,7 @@ bool value_waiter::await_suspend(waiter who) {
     if (serve()) return false;
     if (!hub.crowded()) hub.look_from(stamp);
     hub_ = &hub;
-    hub.wait(*this, who, this);
+    hub.wait(*this, who);
     return true;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <runnel/ipc/detail/wait_hub.hpp>
 
+#include <new>
 #include <system_error>
 
 #include <sched.h>
@@ -11,14 +12,8 @@
 
 namespace runnel::ipc::detail {
 
-void hub_set::forget(const wait_hub& one) noexcept {
-    const std::lock_guard held(alone_);
-    std::erase(hubs_, &one);
-}
-
-void wait_hub::wait(hub_waiter& one, waiter who, const void* handle) {
+void wait_hub::wait(hub_waiter& one, waiter who) {
     one.who_ = who;
-    one.handle_ = handle;
     waiting_.push_back(one);
 }
 
@@ -28,9 +23,9 @@ bool wait_hub::leave(hub_waiter& one) noexcept {
     return true;
 }
 
-void wait_hub::expel(const void* handle) noexcept {
-    waiting_.for_each([&](hub_waiter& one) {
-        if (one.handle_ != handle) return;
+void wait_hub::expel_abandoned() noexcept {
+    waiting_.for_each([](hub_waiter& one) {
+        if (!one.abandoned()) return;
         one.unlink();
         one.who_.resume();
     });
@@ -54,7 +49,11 @@ bool wait_hub::serve_all() noexcept {
     return any;
 }
 
-bool wait_hub::look() noexcept { return !waiting_.empty() && ready() && serve_all(); }
+bool wait_hub::look() noexcept {
+    if (leaving_.load(std::memory_order_relaxed) != 0) [[unlikely]]
+        return let_go();
+    return !waiting_.empty() && ready() && serve_all();
+}
 
 bool wait_hub::arm() noexcept {
     if (waiting_.empty()) return true;
@@ -102,14 +101,14 @@ void wait_hub::watch_hangup() noexcept {
 }
 
 void wait_hub::woken() noexcept {
-    if (retired_)
-        delete_if_unused();
+    if (retired())
+        finish();
     else
         serve_all();
 }
 
 void wait_hub::peer_gone(int events) noexcept {
-    if (retired_) return delete_if_unused();
+    if (retired()) return finish();
     if (events < 0) return;
     gone_ = true;
     hung_up();
@@ -117,28 +116,69 @@ void wait_hub::peer_gone(int events) noexcept {
 }
 
 void wait_hub::retire() noexcept {
-    if (retired_) return;
-    retired_ = true;
-    set_.forget(*this);
+    {
+        const std::lock_guard held(set_.alone_);
+        if (retired()) return;
+        retired_.store(true, std::memory_order_release);
+        std::erase(set_.hubs_, this);
+    }
     watch::end();
     futex_.cancel();
     gone_op_.cancel();
     retire_more();
+    if (const unsigned left = leaving_.exchange(0); left != 0) drop(left);  // nobody waits any more
+    finish();
+}
+
+/// If nothing is under way in the kernel for a hub that is retired, the loop is done with it.
+void wait_hub::finish() noexcept {
+    if (finished_ || futex_.active() || gone_op_.active() || more_active()) return;
+    finished_ = true;
+    drop(1);
+}
+
+/// The last of all deletes the hub; before the loop has ended that is itself.
+void wait_hub::drop(unsigned users) noexcept {
+    if (users_.fetch_sub(users, std::memory_order_acq_rel) == users) delete this;
 }
 
 void wait_hub::release() noexcept {
-    if (--users_ != 0) return;
-    if (!retired_ && loop::current() != &home_) {
-        ++users_;
-        home_.post([this] { release(); });
-        return;
+    if (!retired() && users_.load(std::memory_order_relaxed) == 2) {
+        // The last but the loop.
+        retire();
     }
-    retire();
-    delete_if_unused();
+    drop(1);
 }
 
-void wait_hub::delete_if_unused() noexcept {
-    if (users_ == 0 && !futex_.active() && !gone_op_.active() && !more_active()) delete this;
+bool wait_hub::leave() noexcept {
+    if (loop::current() != &home_) {
+        const std::lock_guard held(set_.alone_);
+        if (!retired()) {
+            if (leaving_.fetch_add(1, std::memory_order_release) == 0) {
+                try {
+                    home_.post([] {});  // so that it turns, and looks
+                } catch (const std::bad_alloc&) {
+                    // It looks when it turns the next time.
+                }
+            }
+            return false;
+        }
+    } else if (!retired()) {
+        expel_abandoned();
+    }
+    release();
+    return true;
+}
+
+/// Sees to those who have left on other threads.
+bool wait_hub::let_go() noexcept {
+    use();  // until this is over
+    const unsigned left = leaving_.exchange(0, std::memory_order_acquire);
+    expel_abandoned();
+    for (unsigned i = 0; i < left; ++i) release();
+    if (!waiting_.empty() && ready()) serve_all();
+    release();
+    return true;
 }
 
 }  // namespace runnel::ipc::detail

@@ -39,7 +39,7 @@ struct parting {
     public:
         explicit wait(wait_hub& in) noexcept : in_(in) {}
         bool await_ready() const noexcept { return false; }
-        void await_suspend(waiter who) { in_.wait(*this, who, nullptr); }
+        void await_suspend(waiter who) { in_.wait(*this, who); }
         cancellation await_cancel() noexcept {
             return in_.leave(*this) ? cancellation::now : cancellation::too_late;
         }

@@ -155,6 +155,7 @@ protected:
     bool ready();
     bool serve() noexcept final;
     [[nodiscard]] bool undecided() const noexcept final { return outcome_ == queue_outcome::busy; }
+    [[nodiscard]] bool abandoned() const noexcept final;
     virtual queue_outcome attempt() noexcept = 0;
     /// Throws unless it ended well, or as `fine` says.
     void finish(queue_outcome fine = queue_outcome::done);

@@ -119,7 +119,7 @@ public:
     bool await_suspend(waiter who) {
         hub_ = &use_->hub_of(who.home(), operation_);
         if (!hub_->crowded() && serve()) return false;
-        hub_->wait(*this, who, this);
+        hub_->wait(*this, who);
         return true;
     }
     cancellation await_cancel() noexcept {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <mutex>
 #include <vector>
@@ -22,6 +23,8 @@ public:
     virtual bool serve() noexcept = 0;
     /// The last serve() could not tell, for somebody was in the way: no reason to sleep.
     [[nodiscard]] virtual bool undecided() const noexcept { return false; }
+    /// The handle that it waits on is closed: it goes on, unserved.
+    [[nodiscard]] virtual bool abandoned() const noexcept { return false; }
 
 protected:
     ~hub_waiter() { unlink(); }
@@ -29,7 +32,6 @@ protected:
 private:
     friend class wait_hub;
     waiter who_;
-    const void* handle_ = nullptr;
 };
 
 class wait_hub;
@@ -48,38 +50,39 @@ public:
 
 private:
     friend class wait_hub;
-    void forget(const wait_hub& one) noexcept;
-    std::mutex alone_;
+    std::mutex alone_;  // also for what the hubs share with other threads
     std::vector<wait_hub*> hubs_;
 };
 
 /// Those tasks of one loop that wait for one thing of one shared object: one armed wait of the
 /// kernel for all of them, which no cancelled task takes away. Derived classes know the object.
 ///
-/// It lives as long as it has users (handles, on the loop's thread) or operations in the kernel;
-/// the end of the loop retires it, and users ask for another one then.
+/// It lives as long as it has users (handles) or operations in the kernel; the end of the loop
+/// retires it, and users ask for another one then. All of it belongs to the loop's thread, except
+/// that a handle may be dropped on any other.
 class wait_hub : private watch {
 public:
     wait_hub(const wait_hub&) = delete;
     wait_hub& operator=(const wait_hub&) = delete;
 
     [[nodiscard]] loop& home() const noexcept { return home_; }
-    [[nodiscard]] bool retired() const noexcept { return retired_; }
+    [[nodiscard]] bool retired() const noexcept { return retired_.load(std::memory_order_acquire); }
     /// Has the hang-up been seen?
     [[nodiscard]] bool gone() const noexcept { return gone_; }
 
-    void use() noexcept { ++users_; }
-    /// May delete the hub. Any thread; the last one away from the loop's has the loop do it.
+    /// For a while, on the loop's thread: a wait.
+    void use() noexcept { users_.fetch_add(1, std::memory_order_relaxed); }
+    /// May delete the hub. On the loop's thread, and elsewhere when the loop has ended.
     void release() noexcept;
+    /// A handle leaves, and those who wait in its name go on: abandoned(). Any thread: away from the
+    /// loop's it is asked to see to that, and the answer is false. May delete the hub.
+    bool leave() noexcept;
 
     /// Is anybody waiting already? Whoever comes has to wait behind.
     [[nodiscard]] bool crowded() const noexcept { return !waiting_.empty(); }
-    /// Waits, in the name of `handle`.
-    void wait(hub_waiter& one, waiter who, const void* handle);
+    void wait(hub_waiter& one, waiter who);
     /// False if it has been served already.
     bool leave(hub_waiter& one) noexcept;
-    /// Resumes all who wait in the name of `handle`, unserved.
-    void expel(const void* handle) noexcept;
     /// Something has changed in this process: serves who can be served, in this loop.
     void look_now() noexcept { serve_all(); }
 
@@ -133,16 +136,21 @@ private:
     bool serve_all() noexcept;
     void woken() noexcept;
     void peer_gone(int events) noexcept;
-    void delete_if_unused() noexcept;
+    void expel_abandoned() noexcept;
+    bool let_go() noexcept;
+    void finish() noexcept;
+    void drop(unsigned users) noexcept;
 
     hub_set& set_;
     loop& home_;
     bell& bell_;
     const bell_register& registered_;
     const int hangup_;
-    unsigned users_ = 1;
-    bool retired_ = false;
-    bool gone_ = false;  // the hang-up has been seen
+    std::atomic<unsigned> users_{2};    // one of them the loop, while operations may be under way
+    std::atomic<bool> retired_{false};  // changed under the set's mutex
+    bool finished_ = false;             // the loop is no user any more
+    bool gone_ = false;                 // the hang-up has been seen
+    std::atomic<unsigned> leaving_{0};  // users, on other threads; more under the set's mutex
     runnel::detail::list<hub_waiter> waiting_;
     unique_fd entered_;  // in the register
     futex_op futex_{*this};
