@@ -47,9 +47,9 @@ void bell_register::ring_all() const noexcept {
     }
 }
 
-unique_fd bell_register::enter() const {
+unique_fd bell_register::enter() const noexcept {
     std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw_errno(errno, "wait", "ipc object");
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0) return {};
     unique_fd watched(ends[0]);
     const unique_fd left(ends[1]);
     char byte = 'w';
@@ -66,12 +66,14 @@ unique_fd bell_register::enter() const {
     first->cmsg_type = SCM_RIGHTS;
     first->cmsg_len = CMSG_LEN(sizeof number);
     std::memcpy(CMSG_DATA(first), &number, sizeof number);
-    for (;;) {
+    for (bool again = true;;) {
         if (::sendmsg(in_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) return watched;
         if (errno == EINTR) continue;
-        if (errno != EAGAIN && errno != ETOOMANYREFS) throw_errno(errno, "wait", "ipc object");
-        // Full, of sleepers who may be dead or gone: those who live come again.
+        if ((errno != EAGAIN && errno != ETOOMANYREFS) || !again) return {};
+        // Full, of sleepers who may be dead or gone: those who live come again. Too many of this
+        // user's descriptors can be under way elsewhere, too.
         ring_all();
+        again = false;
     }
 }
 

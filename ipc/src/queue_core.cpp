@@ -110,11 +110,7 @@ void queue_handle::drop() noexcept {
 }
 std::size_t queue_handle::size() const { return memory_of(end_, "size").size(); }
 bool queue_handle::full() const { return memory_of(end_, "full").full(); }
-void queue_handle::shut_down(bool immediate) const {
-    memory_of(end_, "shutdown").shut_down(immediate);
-}
 bool queue_handle::leases() const { return memory_of(end_, "lease").settings().lease != 0; }
-bool queue_handle::finish_one() const { return memory_of(end_, "task_done").task_done(); }
 queue_end* queue_handle::share_end() const {
     memory_of(end_, "share");
     return new queue_end(end_->side);
@@ -132,6 +128,9 @@ namespace {
         case queue_outcome::corrupted:
             end->close();
             throw_error(errc::protocol, verb, "ipc queue: its memory makes no sense");
+        case queue_outcome::busy:
+            throw_errno(ETIMEDOUT, verb,
+                        "ipc queue: somebody is in the middle of a change, and does not go on");
         default: throw_error(errc::closed, verb, "ipc queue");
     }
 }
@@ -143,6 +142,17 @@ namespace {
 }
 
 }  // namespace
+
+void queue_handle::shut_down(bool immediate) const {
+    const queue_outcome how = memory_of(end_, "shutdown").shut_down(immediate);
+    if (how != queue_outcome::done) throw_outcome(end_, how, "shutdown");
+}
+bool queue_handle::finish_one() const {
+    const queue_outcome how = memory_of(end_, "task_done").task_done();
+    if (how == queue_outcome::not_now) return false;
+    if (how != queue_outcome::done) throw_outcome(end_, how, "task_done");
+    return true;
+}
 
 queue_settings settings_for(std::size_t max_items, std::size_t max_bytes,
                             std::optional<std::size_t> item_size, bool lease,
@@ -325,13 +335,23 @@ bool get_core::taken() {
     return false;
 }
 
-void get_core::refuse(const std::exception_ptr& why) {
+bool is_malformed(const std::exception_ptr& why) noexcept {
     try {
         std::rethrow_exception(why);
     } catch (const std::system_error& e) {
-        if (e.code() == make_error_code(errc::protocol)) end()->close();
-        throw;
+        return e.code() == make_error_code(errc::protocol);
+    } catch (...) {
+        return false;
     }
+}
+
+void discard(queue_end* end, queue_lease known) noexcept {
+    if (end->side == nullptr) return;  // closed: all that it had is in other hands
+    queue_memory& memory = end->side->object->memory;
+    if (known.ticket != 0)
+        memory.end_lease(known.ticket, true);
+    else
+        memory.task_done();
 }
 
 bool put_now(queue_end* end, std::span<const std::byte> item) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <mutex>
 #include <new>
@@ -23,6 +24,9 @@ namespace {
 
 constexpr std::size_t first_member_page = 2;
 constexpr std::size_t first_lease_page = first_member_page + queue_members::pages;
+// How long somebody in a section is waited for who may have lost his CPU, by one who cannot come
+// again: one who was stopped there is not waited for for ever.
+constexpr std::chrono::milliseconds patience{1000};
 constexpr std::size_t guarded = first_lease_page + queue_leases::pages;
 
 std::uint64_t pid_space() noexcept {
@@ -180,7 +184,10 @@ queue_memory::outcome queue_memory::get(queue_taker& into) noexcept {
         put = put_->state.load(std::memory_order_acquire);
         get_->seen_put.store(put, std::memory_order_relaxed);
         if (!sane(put, state)) return outcome::corrupted;
-        if (put == state) return ended == 1 && !others_lease() ? outcome::shut : outcome::not_now;
+        if (put == state) {
+            if (settings_.lease != 0 && end_owed()) return outcome::busy;  // look again
+            return ended == 1 && !others_lease() ? outcome::shut : outcome::not_now;
+        }
     }
     const std::uint32_t position = position_of(state);
     const std::byte* from = at(position);
@@ -193,6 +200,7 @@ queue_memory::outcome queue_memory::get(queue_taker& into) noexcept {
     const std::span<const std::byte> item{from + record_header, static_cast<std::size_t>(length)};
     queue_lease known;
     if (settings_.lease != 0) {
+        end_owed();
         std::size_t i = 0;
         while (i < queue_leases::most && leases_.at(i).word.load() != 0) ++i;
         if (i == queue_leases::most) return outcome::hands_full;
@@ -262,58 +270,72 @@ std::size_t queue_memory::own_place() noexcept {
     return me;
 }
 
-bool queue_memory::task_done() noexcept {
-    for (;;) {
-        const robust_section in(get_lock_);
-        if (!in && why_not(get_lock_) == outcome::corrupted) return false;
-        if (!in) continue;
-        if (in.from_the_dead()) recover_getters();
-        const std::size_t me = members_.known();
-        if (me == queue_members::none) return false;
-        if (settings_.lease != 0) {
-            const std::size_t oldest = leases_.oldest([me](std::uint64_t word) {
-                return queue_leases::state_of(word) == queue_leases::got &&
-                       queue_leases::owner_of(word) == me;
-            });
-            if (oldest == queue_leases::most) return false;
-            ring(common_->items, sleepers_);
-            ring(common_->done, sleepers_);
-            leases_.end(oldest);
-            return true;
-        }
-        auto& mine = members_.at(me);
-        const std::uint32_t finished = mine.finished.load();
-        if (finished == mine.taken.load()) return false;
+queue_memory::outcome queue_memory::task_done() noexcept {
+    const robust_section in(get_lock_, patience);
+    if (!in) return why_not(get_lock_);
+    if (in.from_the_dead()) recover_getters();
+    const std::size_t me = members_.known();
+    if (me == queue_members::none) return outcome::not_now;
+    if (settings_.lease != 0) {
+        end_owed();
+        const std::size_t oldest = leases_.oldest([me](std::uint64_t word) {
+            return queue_leases::state_of(word) == queue_leases::got &&
+                   queue_leases::owner_of(word) == me;
+        });
+        if (oldest == queue_leases::most) return outcome::not_now;
+        ring(common_->items, sleepers_);
         ring(common_->done, sleepers_);
-        mine.finished.store(finished + 1);
-        return true;
+        leases_.end(oldest);
+        return outcome::done;
     }
+    auto& mine = members_.at(me);
+    const std::uint32_t finished = mine.finished.load();
+    if (finished == mine.taken.load()) return outcome::not_now;
+    ring(common_->done, sleepers_);
+    mine.finished.store(finished + 1);
+    return outcome::done;
 }
 
 void queue_memory::end_lease(std::uint32_t ticket, bool done) noexcept {
-    for (;;) {
-        const robust_section in(get_lock_);
-        if (!in && why_not(get_lock_) == outcome::corrupted) return;
-        if (!in) continue;
-        if (in.from_the_dead()) recover_getters();
-        auto& lease = leases_.at(ticket - 1);
-        const std::uint64_t word = lease.word.load();
-        const std::size_t me = members_.known();
-        if (me == queue_members::none || !queue_leases::is_out(word) ||
-            queue_leases::owner_of(word) != me)
-            return;
-        ring(common_->items, sleepers_);
-        ring(common_->done, sleepers_);
-        const std::uint32_t deliveries = queue_leases::deliveries_of(word);
-        if (done || shut() == 2 ||
-            (settings_.max_deliveries != 0 && deliveries >= settings_.max_deliveries)) {
-            leases_.end(ticket - 1);
-        } else {
-            get_->again.fetch_add(1);
-            lease.word.store(queue_leases::pack(queue_leases::again, 0, deliveries));
-        }
+    const robust_section in(get_lock_, patience);
+    if (!in) {
+        owed_[ticket - 1].store(done ? owed::done : owed::again);
+        owes_.store(true);
         return;
     }
+    if (in.from_the_dead()) recover_getters();
+    end_under_lock(ticket - 1, done);
+    end_owed();
+}
+
+void queue_memory::end_under_lock(std::size_t i, bool done) noexcept {
+    auto& lease = leases_.at(i);
+    const std::uint64_t word = lease.word.load();
+    const std::size_t me = members_.known();
+    if (me == queue_members::none || !queue_leases::is_out(word) ||
+        queue_leases::owner_of(word) != me)
+        return;
+    ring(common_->items, sleepers_);
+    ring(common_->done, sleepers_);
+    const std::uint32_t deliveries = queue_leases::deliveries_of(word);
+    if (done || shut() == 2 ||
+        (settings_.max_deliveries != 0 && deliveries >= settings_.max_deliveries)) {
+        leases_.end(i);
+    } else {
+        get_->again.fetch_add(1);
+        lease.word.store(queue_leases::pack(queue_leases::again, 0, deliveries));
+    }
+}
+
+/// Under the getters' lock; true if there was something.
+bool queue_memory::end_owed() noexcept {
+    if (!owes_.load(std::memory_order_relaxed)) [[likely]]
+        return false;
+    owes_.store(false);
+    for (std::size_t i = 0; i < queue_leases::most; ++i)
+        if (const owed how = owed_[i].exchange(owed::nothing); how != owed::nothing)
+            end_under_lock(i, how == owed::done);
+    return true;
 }
 
 bool queue_memory::all_done(bool nobody_gets) noexcept {
@@ -361,16 +383,13 @@ void queue_memory::bury_under_lock(std::size_t member) noexcept {
     common_->membership.fetch_add(1);
 }
 
-void queue_memory::bury(std::size_t member, std::uint32_t generation) noexcept {
-    for (;;) {
-        const robust_section in(get_lock_);
-        if (!in && why_not(get_lock_) == outcome::corrupted) return;
-        if (!in) continue;
-        if (in.from_the_dead()) recover_getters();
-        const auto& one = members_.at(member);
-        if (one.pid.load() != 0 && one.generation == generation) bury_under_lock(member);
-        return;
-    }
+bool queue_memory::bury(std::size_t member, std::uint32_t generation) noexcept {
+    const robust_section in(get_lock_);
+    if (!in) return why_not(get_lock_) == outcome::corrupted;
+    if (in.from_the_dead()) recover_getters();
+    const auto& one = members_.at(member);
+    if (one.pid.load() != 0 && one.generation == generation) bury_under_lock(member);
+    return true;
 }
 
 bool queue_memory::bury_dead() noexcept {
@@ -379,8 +398,7 @@ bool queue_memory::bury_dead() noexcept {
         const auto& one = members_.at(i);
         const std::uint32_t generation = one.generation;
         if (one.pid.load() == 0 || members_.is_own(i) || !queue_members::dead(one)) continue;
-        bury(i, generation);
-        any = true;
+        any |= bury(i, generation);
     }
     return any;
 }
@@ -388,31 +406,25 @@ bool queue_memory::bury_dead() noexcept {
 void queue_memory::leave() noexcept {
     const std::size_t me = members_.known();
     if (me == queue_members::none) return;
-    for (;;) {
-        const robust_section in(get_lock_);
-        if (!in && why_not(get_lock_) == outcome::corrupted) return;
-        if (!in) continue;
-        if (in.from_the_dead()) recover_getters();
-        bury_under_lock(me);
-        members_.leave();
-        return;
-    }
+    const robust_section in(get_lock_, patience);
+    if (!in) return;  // others learn of it when this process ends
+    if (in.from_the_dead()) recover_getters();
+    if (settings_.lease != 0) end_owed();
+    bury_under_lock(me);
+    members_.leave();
 }
 
-void queue_memory::shut_down(bool immediate) noexcept {
-    for (;;) {
-        const robust_section putting(put_lock_);
-        if (!putting && why_not(put_lock_) == outcome::corrupted) return;
-        if (!putting) continue;
-        const robust_section getting(get_lock_);
-        if (!getting && why_not(get_lock_) == outcome::corrupted) return;
-        if (!getting) continue;
-        if (getting.from_the_dead()) recover_getters();
-        recover_putters();  // all wake
-        if (shut() != 2) common_->shut.store(immediate ? 2 : 1);
-        if (immediate) ::madvise(ring_, memory_.body_size(), MADV_REMOVE);
-        return;
-    }
+queue_memory::outcome queue_memory::shut_down(bool immediate) noexcept {
+    const robust_section putting(put_lock_, patience);
+    if (!putting) return why_not(put_lock_);
+    if (putting.from_the_dead()) recover_putters();
+    const robust_section getting(get_lock_, patience);
+    if (!getting) return why_not(get_lock_);
+    if (getting.from_the_dead()) recover_getters();
+    recover_putters();  // all wake
+    if (shut() != 2) common_->shut.store(immediate ? 2 : 1);
+    if (immediate) ::madvise(ring_, memory_.body_size(), MADV_REMOVE);
+    return outcome::done;
 }
 
 bool queue_memory::others_lease() noexcept {

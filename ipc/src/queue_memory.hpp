@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -41,20 +42,22 @@ public:
     outcome put(std::span<const std::byte> item) noexcept;
     /// Takes the next item, which this process has in its hands from then on.
     outcome get(queue_taker& into) noexcept;
-    /// The process is done with the oldest that it has in its hands; false if there is none.
-    bool task_done() noexcept;
-    /// Done with a lease; or, if not `done`, it is to be delivered again.
+    /// The process is done with the oldest that it has in its hands; not_now if there is none. Busy
+    /// if somebody who is in a section does not go on, as all the others that say so.
+    outcome task_done() noexcept;
+    /// Done with a lease; or, if not `done`, it is to be delivered again. If somebody is in a section
+    /// and does not go on, this process does it later.
     void end_lease(std::uint32_t ticket, bool done) noexcept;
     /// All that was ever put is done with, or in the hands of the dead; as all are if nobody is left
     /// who gets.
     [[nodiscard]] bool all_done(bool nobody_gets) noexcept;
-    /// A process has died: what it had is in nobody's hands now.
-    void bury(std::size_t member, std::uint32_t generation) noexcept;
+    /// A process has died: what it had is in nobody's hands now. False: not now, try again.
+    bool bury(std::size_t member, std::uint32_t generation) noexcept;
     /// Looks for those who have died; true if there were any.
     bool bury_dead() noexcept;
     /// What this process has in its hands goes back, and its place is free.
     void leave() noexcept;
-    void shut_down(bool immediate) noexcept;
+    outcome shut_down(bool immediate) noexcept;
     /// One who gets is going to sleep: if the queue is empty, gives its memory back.
     void rest() noexcept;
     /// Something that another process has leased could come back.
@@ -132,6 +135,8 @@ private:
     std::size_t own_place() noexcept;
     void bury_under_lock(std::size_t member) noexcept;
     outcome get_again(queue_taker& into, std::size_t me) noexcept;
+    void end_under_lock(std::size_t lease, bool done) noexcept;
+    bool end_owed() noexcept;
 
     std::byte* at(std::uint32_t position) const noexcept {
         return ring_ + std::size_t{position & (settings_.units - 1)} * unit;
@@ -149,6 +154,10 @@ private:
     robust_lock get_lock_;
     queue_members members_;
     queue_leases leases_;
+    // Leases that have ended while somebody was in the way.
+    enum class owed : unsigned char { nothing, done, again };
+    std::array<std::atomic<owed>, queue_leases::most> owed_{};
+    std::atomic<bool> owes_{false};
 };
 
 }  // namespace runnel::ipc::detail

@@ -62,6 +62,14 @@ robust_lock::got robust_lock::insist() noexcept {
     return got::no;
 }
 
+robust_lock::got robust_lock::lock_within(std::chrono::milliseconds patience) noexcept {
+    got now = lock();
+    if (now != got::no) return now;
+    const auto until = std::chrono::steady_clock::now() + patience;
+    while (now == got::no && !forged() && std::chrono::steady_clock::now() < until) now = lock();
+    return now;
+}
+
 bool robust_lock::forged() const noexcept {
     const std::uint32_t seen = word_->load() & FUTEX_TID_MASK;
     return seen != 0 && ::kill(static_cast<::pid_t>(seen), 0) != 0 && errno == ESRCH &&

@@ -2,7 +2,6 @@
 #include <runnel/ipc/detail/wait_hub.hpp>
 
 #include <new>
-#include <system_error>
 
 #include <sched.h>
 
@@ -59,9 +58,8 @@ bool wait_hub::arm() noexcept {
     if (waiting_.empty()) return true;
     const std::uint32_t seen = bell_.rung.load();
     if (registered_.used() && !entered_) {
-        try {
-            entered_ = registered_.enter();
-        } catch (const std::system_error&) {
+        entered_ = registered_.enter();
+        if (!entered_) {
             ::sched_yield();  // no descriptors: stays awake until there are some
             return false;
         }

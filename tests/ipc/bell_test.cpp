@@ -5,12 +5,20 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdint>
+#include <cstdlib>
 #include <set>
 #include <string>
 #include <vector>
 
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "ipc/message_tools.hpp"
 #include "support/catch.hpp"
+#include "support/forked.hpp"
 
 using namespace runnel::ipc::detail;
 
@@ -160,4 +168,27 @@ TEST_CASE("nobody sleeps at a bell that says that nobody does, whatever the orde
     const std::size_t states = explore(first, lost);
     CHECK(states > 1000);
     CHECK_FALSE(lost);
+}
+
+TEST_CASE("one who would sleep gives up when too many of the user's descriptors are under way") {
+    const ::pid_t child = runnel::test::forked([] {
+        ::alarm(20);
+        ::setenv("RUNNEL_DISABLE", "futex", 1);
+        const bell_register registered = bell_register::make();
+        if (!registered.used() || !registered.enter()) return 2;
+        std::array<int, 2> ends{};
+        if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) return 3;
+        // The privileged may send as many as they like.
+        if (::geteuid() == 0 && (::setgid(65534) != 0 || ::setuid(65534) != 0)) return 4;
+        const ::rlimit few{64, 64};
+        if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 5;
+        const std::array<int, 1> any{ends[1]};
+        while (runnel::test::raw_message::post_bytes(ends[0], "x", any)) {
+        }
+        if (errno != ETOOMANYREFS) return 6;
+        return registered.enter() ? 7 : 0;
+    });
+    const int status = runnel::test::reaped(child);
+    CHECK(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 0);
 }

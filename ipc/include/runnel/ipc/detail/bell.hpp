@@ -43,8 +43,9 @@ public:
 
     [[nodiscard]] bool used() const noexcept { return bool(in_); }
     void ring_all() const noexcept;
-    /// A descriptor that becomes readable (hung up) when somebody rings. Throws std::system_error.
-    [[nodiscard]] unique_fd enter() const;
+    /// A descriptor that becomes readable (hung up) when somebody rings; empty if there are none to
+    /// be had.
+    [[nodiscard]] unique_fd enter() const noexcept;
 
     void write(encoder& out) const;
     static bell_register read(decoder& in);

@@ -78,7 +78,14 @@ public:
     bool await_ready() { return ready(); }
     std::optional<value> await_resume() {
         if (!taken()) return std::nullopt;
-        if (error_) refuse(error_);
+        if (error_) {
+            if constexpr (Leased) {
+                if (is_malformed(error_)) held_.end(true);
+            } else {
+                if (is_malformed(error_)) discard(end(), known());
+            }
+            std::rethrow_exception(error_);
+        }
         if constexpr (Leased)
             return lease<T>(std::move(held_), std::move(*value_));
         else
@@ -137,7 +144,12 @@ std::optional<T> try_get(queue_end* end) {
     std::array<std::byte, place_of_item<T>> place;
     taker one(place);
     if (!get_now(end, one)) return std::nullopt;
-    return ipc::decode<T>(one.item());
+    try {
+        return ipc::decode<T>(one.item());
+    } catch (...) {
+        if (is_malformed(std::current_exception())) discard(end, one.known());
+        throw;
+    }
 }
 
 }  // namespace detail

@@ -136,6 +136,9 @@ queue_settings settings_for(std::size_t max_items, std::size_t max_bytes,
 /// Without waiting: false if it is full, or empty.
 bool put_now(queue_end* end, std::span<const std::byte> item);
 bool get_now(queue_end* end, queue_taker& into);
+/// An item that was taken could not be decoded, for it is none: nobody is to have it again.
+[[nodiscard]] bool is_malformed(const std::exception_ptr& why) noexcept;
+void discard(queue_end* end, queue_lease known) noexcept;
 
 /// What awaits on a queue: tried at once, then in the hub.
 class queue_wait : public hub_waiter {
@@ -200,8 +203,6 @@ protected:
     virtual void accept() noexcept = 0;
     /// Whether there is something: false at the end. Throws.
     bool taken();
-    /// An item that could not be decoded: closes the handle if it was malformed, and throws.
-    [[noreturn]] void refuse(const std::exception_ptr& why);
 
 private:
     queue_outcome attempt() noexcept override;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -56,6 +57,8 @@ public:
         const got first = try_lock();
         return first != got::no ? first : insist();
     }
+    /// The same, for those who cannot come again later: with as much patience as they have.
+    got lock_within(std::chrono::milliseconds patience) noexcept;
     void unlock() noexcept {
         const self me = own();
         me.head->list_op_pending = node_;
@@ -98,6 +101,9 @@ private:
 class robust_section {
 public:
     explicit robust_section(robust_lock& of) noexcept : lock_(of), got_(of.lock()) {}
+    /// With much patience.
+    robust_section(robust_lock& of, std::chrono::milliseconds patience) noexcept
+        : lock_(of), got_(of.lock_within(patience)) {}
     /// Without patience.
     robust_section(robust_lock& of, std::try_to_lock_t) noexcept : lock_(of), got_(of.try_lock()) {}
     robust_section(const robust_section&) = delete;
