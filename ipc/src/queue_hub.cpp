@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "queue_hub.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <new>
 
@@ -40,16 +41,21 @@ bool queue_side::look() const noexcept {
 
 /// Watches over the life of one process that gets from the queue.
 struct queue_hub::member_watch final : io::standing {
-    member_watch(queue_hub& of, std::size_t i, std::uint32_t g, unique_fd fd) noexcept
-        : hub(of), index(i), generation(g), pidfd(std::move(fd)) {}
+    member_watch(queue_hub& of, std::size_t i, std::uint64_t its, unique_fd fd) noexcept
+        : hub(of), index(i), who(its), pidfd(std::move(fd)) {}
+    /// It has ended, as the kernel says; and everybody knows now.
+    bool buried() noexcept {
+        return result() > 0 && (result() & (POLLIN | POLLHUP)) != 0 && hub.memory_.bury(index, who);
+    }
     void completed() noexcept override {
-        if (!hub.retired()) hub.memory_.bury(index, generation);
+        pidfd.reset();
+        if (!hub.retired() && !buried()) hub.look_again_ = true;
         hub.part_ended();
     }
     queue_hub& hub;
     const std::size_t index;
-    const std::uint32_t generation;
-    const unique_fd pidfd;
+    const std::uint64_t who;
+    unique_fd pidfd;
 };
 
 queue_hub::queue_hub(const std::shared_ptr<queue_side>& side, hub_set& set, loop& home, kind what,
@@ -98,14 +104,14 @@ bool queue_hub::watches_members() const noexcept {
 void queue_hub::notice_members() noexcept {
     if (!watches_members()) return;
     const std::uint32_t now = memory_.membership();
-    if (now != membership_ && watch_members()) membership_ = now;
+    if ((now != membership_ || look_again_) && watch_members()) membership_ = now;
 }
 
 bool queue_hub::arm_more() noexcept {
     if (kind_ == kind::getters) memory_.rest();
     if (!watches_members()) return true;
     const std::uint32_t now = memory_.membership();
-    if (now == membership_) return true;
+    if (now == membership_ && !look_again_) return true;
     if (!watch_members()) {
         ::sched_yield();
         return false;
@@ -115,34 +121,37 @@ bool queue_hub::arm_more() noexcept {
     return false;
 }
 
-/// Watches all who get in other processes and are not watched yet. False: there is no room.
+/// Watches all who get in other processes and are not watched yet, and those no more who have left.
+/// False: not all, for there is no room, or somebody is in the way.
 bool queue_hub::watch_members() noexcept {
-    std::erase_if(members_, [](const auto& one) { return !one->active(); });
     queue_members& all = memory_.members();
+    std::erase_if(members_, [](const auto& one) { return !one->active(); });
+    for (const auto& each : members_)
+        if (all.at(each->index).who.load() != each->who) each->cancel();
+    look_again_ = true;
+    bool fine = true;
     for (std::size_t i = 0; i < queue_members::most; ++i) {
         auto& one = all.at(i);
-        const std::uint32_t generation = one.generation;
-        if (one.pid.load() == 0 || all.is_own(i)) continue;
-        bool known = false;
-        for (const auto& each : members_)
-            known |= each->index == i && each->generation == generation;
-        if (known) continue;
+        const std::uint64_t who = one.who.load();
+        if (queue_members::pid_of(who) == 0 || all.is_own(i)) continue;
+        const auto known = [&](const auto& each) { return each->index == i && each->who == who; };
+        if (std::any_of(members_.begin(), members_.end(), known)) continue;
         unique_fd pidfd = queue_members::watch(one);
         if (!pidfd) {
             if (errno != ESRCH) return false;
-            memory_.bury(i, generation);
+            fine &= memory_.bury(i, who);
             continue;
         }
         try {
-            members_.push_back(
-                std::make_unique<member_watch>(*this, i, generation, std::move(pidfd)));
+            members_.push_back(std::make_unique<member_watch>(*this, i, who, std::move(pidfd)));
         } catch (const std::bad_alloc&) {
             return false;
         }
         if (!members_.back()->begin(home(), io::poll(members_.back()->pidfd.get(), POLLIN)))
-            memory_.bury(i, generation);
+            fine &= members_.back()->buried();
     }
-    return true;
+    look_again_ = !fine;
+    return fine;
 }
 
 void queue_hub::retire_more() noexcept {

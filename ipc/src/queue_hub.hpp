@@ -83,6 +83,7 @@ private:
     queue_memory& memory_;
     const kind kind_;
     std::uint32_t membership_ = 0;
+    bool look_again_ = false;  // one is not watched any more, and may be there
     std::vector<std::unique_ptr<member_watch>> members_;
 };
 

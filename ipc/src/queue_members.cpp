@@ -35,22 +35,28 @@ std::uint64_t start_of(std::uint32_t pid) noexcept {
 
 }  // namespace
 
-bool queue_members::valid() const noexcept { return own_ != none && forks_ == forks.load(); }
+bool queue_members::valid() const noexcept {
+    return mine_ != nullptr && mine_->who.load(std::memory_order_relaxed) == own_who_ &&
+           forks_ == forks.load();
+}
 
 std::size_t queue_members::own(bool& fresh) noexcept {
     fresh = false;
     if (valid()) return own_;
     own_ = none;
+    mine_ = nullptr;
     for (std::size_t i = 0; i < most; ++i) {
         member& place = at(i);
-        if (place.pid.load() != 0) continue;
+        const std::uint64_t before = place.who.load();
+        if (pid_of(before) != 0) continue;
         const auto pid = static_cast<std::uint32_t>(::getpid());
-        ++place.generation;
         place.started = start_of(pid);
         place.taken.store(0);
         place.finished.store(0);
-        place.pid.store(pid);
+        own_who_ = ((before >> 32) + 1) << 32 | pid;
+        place.who.store(own_who_);
         own_ = i;
+        mine_ = &place;
         forks_ = forks.load();
         fresh = true;
         break;
@@ -59,15 +65,17 @@ std::size_t queue_members::own(bool& fresh) noexcept {
 }
 
 void queue_members::leave() noexcept {
-    if (valid()) at(own_).pid.store(0);
+    if (valid()) free(own_);
     own_ = none;
+    mine_ = nullptr;
 }
 
 unique_fd queue_members::watch(const member& one) noexcept {
-    const std::uint32_t pid = one.pid.load();
+    const std::uint32_t pid = pid_of(one.who.load());
     const std::uint64_t started = one.started;
     unique_fd fd(pid != 0 ? static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)) : -1);
-    if (pid == 0) errno = ESRCH;
+    // Its number may be that of a thread meanwhile, or never have been one.
+    if (pid == 0 || (!fd && (errno == ENOENT || errno == EINVAL))) errno = ESRCH;
     if (!fd) return fd;
     if (const std::uint64_t now = start_of(pid); now != 0 && started != 0 && now != started) {
         fd.reset();  // its number is another's now

@@ -21,13 +21,16 @@ public:
 
     /// One process. Its counts are written by itself, under the getters' lock.
     struct member {
-        std::atomic<std::uint32_t> pid;  // 0: a free place; written last
-        std::uint32_t generation;        // of those who have had the place
+        // Its pid, or 0, a free place; and above it the number of those who have had the place.
+        std::atomic<std::uint64_t> who;  // written last
         std::uint64_t started;
         std::atomic<std::uint32_t> taken;
         std::atomic<std::uint32_t> finished;
     };
     static_assert(sizeof(member) <= 64);
+    static constexpr std::uint32_t pid_of(std::uint64_t who) noexcept {
+        return static_cast<std::uint32_t>(who);
+    }
 
     /// The table lies in guarded pages `first` and those behind it.
     void place(const object_memory& in, std::size_t first) noexcept {
@@ -42,6 +45,11 @@ public:
     std::size_t own(bool& fresh) noexcept;
     /// This process leaves its place, under the lock.
     void leave() noexcept;
+    /// Makes the place a free one.
+    void free(std::size_t i) const noexcept {
+        auto& who = at(i).who;
+        who.store(who.load(std::memory_order_relaxed) & ~std::uint64_t{0xffffffff});
+    }
     /// Has this process a place?
     [[nodiscard]] std::size_t known() const noexcept { return valid() ? own_ : none; }
     [[nodiscard]] bool is_own(std::size_t i) const noexcept { return valid() && own_ == i; }
@@ -52,10 +60,13 @@ public:
     [[nodiscard]] static bool dead(const member& one) noexcept;
 
 private:
+    /// Nobody else has been given the place, in error.
     [[nodiscard]] bool valid() const noexcept;
     const object_memory* memory_ = nullptr;
     std::size_t first_ = 0;
     std::size_t own_ = none;
+    const member* mine_ = nullptr;
+    std::uint64_t own_who_ = 0;
     unsigned forks_ = 0;  // when it was taken: a forked child is another process
 };
 

@@ -56,7 +56,6 @@ queue_memory::queue_memory(const queue_settings& settings, std::uint64_t type)
     common_->settings = settings;
     settings_ = settings;
     common_->pid_space = pid_space();
-    same_pids_ = true;
     if (settings.lease != 0) leases_.make(largest_item());
     memory_.publish();
 }
@@ -66,7 +65,9 @@ queue_memory::queue_memory(unique_fd memory, unique_fd leased, bell_register sle
     : sleepers_(std::move(sleepers)), memory_(std::move(memory), type_of(type, 0)) {
     find_places();
     settings_ = common_->settings;
-    same_pids_ = common_->pid_space == pid_space();
+    if (common_->pid_space != pid_space())
+        throw_errno(EOPNOTSUPP, "attach",
+                    "ipc queue: it is of another pid namespace, or there is no /proc");
     if (settings_.units < 1 || (settings_.units & (settings_.units - 1)) != 0 ||
         std::size_t{settings_.units} * unit != memory_.body_size())
         throw_error(errc::protocol, "attach", "ipc queue: its settings make no sense");
@@ -85,7 +86,7 @@ void queue_memory::find_places() {
 }
 
 queue_memory::outcome queue_memory::why_not(const robust_lock& of) const noexcept {
-    return same_pids_ && of.forged() ? outcome::corrupted : outcome::busy;
+    return of.forged() ? outcome::corrupted : outcome::busy;
 }
 
 /// What the getters have left, as those who put see it.
@@ -257,7 +258,8 @@ std::size_t queue_memory::own_place() noexcept {
     std::size_t me = members_.own(fresh);
     if (me == queue_members::none) [[unlikely]] {
         for (std::size_t i = 0; i < queue_members::most; ++i)
-            if (members_.at(i).pid.load() != 0 && queue_members::dead(members_.at(i)))
+            if (queue_members::pid_of(members_.at(i).who.load()) != 0 &&
+                queue_members::dead(members_.at(i)))
                 bury_under_lock(i);
         me = members_.own(fresh);
     }
@@ -354,7 +356,8 @@ bool queue_memory::all_done(bool nobody_gets) noexcept {
     if (nobody_gets) return true;
     for (std::size_t i = 0; i < queue_members::most; ++i) {
         const auto& one = members_.at(i);
-        if (one.pid.load() != 0 && one.taken.load() != one.finished.load()) return false;
+        if (queue_members::pid_of(one.who.load()) != 0 && one.taken.load() != one.finished.load())
+            return false;
     }
     return true;
 }
@@ -379,16 +382,15 @@ void queue_memory::bury_under_lock(std::size_t member) noexcept {
             lease.word.store(queue_leases::pack(queue_leases::again, 0, deliveries));
         }
     }
-    members_.at(member).pid.store(0);
+    members_.free(member);
     common_->membership.fetch_add(1);
 }
 
-bool queue_memory::bury(std::size_t member, std::uint32_t generation) noexcept {
+bool queue_memory::bury(std::size_t member, std::uint64_t who) noexcept {
     const robust_section in(get_lock_);
     if (!in) return why_not(get_lock_) == outcome::corrupted;
     if (in.from_the_dead()) recover_getters();
-    const auto& one = members_.at(member);
-    if (one.pid.load() != 0 && one.generation == generation) bury_under_lock(member);
+    if (members_.at(member).who.load() == who) bury_under_lock(member);
     return true;
 }
 
@@ -396,9 +398,10 @@ bool queue_memory::bury_dead() noexcept {
     bool any = false;
     for (std::size_t i = 0; i < queue_members::most; ++i) {
         const auto& one = members_.at(i);
-        const std::uint32_t generation = one.generation;
-        if (one.pid.load() == 0 || members_.is_own(i) || !queue_members::dead(one)) continue;
-        any |= bury(i, generation);
+        const std::uint64_t who = one.who.load();
+        if (queue_members::pid_of(who) == 0 || members_.is_own(i) || !queue_members::dead(one))
+            continue;
+        any |= bury(i, who);
     }
     return any;
 }

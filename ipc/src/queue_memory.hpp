@@ -52,7 +52,7 @@ public:
     /// who gets.
     [[nodiscard]] bool all_done(bool nobody_gets) noexcept;
     /// A process has died: what it had is in nobody's hands now. False: not now, try again.
-    bool bury(std::size_t member, std::uint32_t generation) noexcept;
+    bool bury(std::size_t member, std::uint64_t who) noexcept;
     /// Looks for those who have died; true if there were any.
     bool bury_dead() noexcept;
     /// What this process has in its hands goes back, and its place is free.
@@ -145,7 +145,6 @@ private:
     bell_register sleepers_;
     object_memory memory_;
     queue_settings settings_{};
-    bool same_pids_ = false;
     common* common_ = nullptr;
     put_line* put_ = nullptr;
     get_line* get_ = nullptr;

@@ -6,12 +6,17 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <future>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "queue_tools.hpp"
+#include "support/arrived.hpp"
+#include "support/fds.hpp"
 #include "support/hostile.hpp"
 
 using namespace runnel;
@@ -56,6 +61,10 @@ public:
     /// The locks of those who put and of those who get.
     std::uint32_t& put_lock() { return word(page - 16); }
     std::uint32_t& get_lock() { return word(2 * page - 16); }
+    /// The pid of one who gets.
+    std::uint32_t& member(std::size_t i) { return word(2 * page + i * 64); }
+    /// Part of the number of the pid namespace.
+    std::uint32_t& pid_space() { return word(64 + 16); }
 
 private:
     static constexpr std::size_t page = 4096;
@@ -63,6 +72,38 @@ private:
     std::uint32_t& word(std::size_t at) { return *reinterpret_cast<std::uint32_t*>(at_ + at); }
     std::byte* at_;
 };
+
+/// A thread that does nothing, as long as this lives.
+class idle_thread {
+public:
+    idle_thread() {
+        std::promise<std::uint32_t> known;
+        auto id = known.get_future();
+        thread_ = std::thread([&, until = over_.get_future()] {
+            known.set_value(static_cast<std::uint32_t>(::gettid()));
+            until.wait();
+        });
+        id_ = id.get();
+    }
+    ~idle_thread() {
+        over_.set_value();
+        thread_.join();
+    }
+    idle_thread(const idle_thread&) = delete;
+    idle_thread& operator=(const idle_thread&) = delete;
+    [[nodiscard]] std::uint32_t id() const noexcept { return id_; }
+
+private:
+    std::promise<void> over_;
+    std::thread thread_;
+    std::uint32_t id_ = 0;
+};
+
+task<> take_and_keep(ipc::getter<int> in, unique_fd say) {
+    auto one = co_await in.get_leased();
+    tell(say);
+    co_await sleep_for(1h);
+}
 
 /// Somebody who lives, and never does anything with a queue, is in a section.
 constexpr std::uint32_t somebody = 1;
@@ -156,4 +197,76 @@ TEST_CASE("a lock that nobody holds who exists is an error") {
     raw.get_lock() = 0x3fffffff;
     CHECK(code_of([&] { q.getter.task_done(); }) == errc::protocol);
     CHECK(code_of([&] { q.putter.shutdown(); }) == errc::protocol);
+}
+
+TEST_CASE("what a killed process had comes again when its pid is that of a thread now") {
+    idle_thread other;
+    run([&]() -> task<> {
+        auto q = ipc::queue<int>({.lease = true});
+        co_await q.putter.put(1);
+        signal_pipe up;
+        auto child = ipc::spawn(take_and_keep, q.getter.share(), std::move(up.say));
+        const bool there = co_await told(up.hear);
+        CHECK(there);
+        child.kill();
+        co_await child.wait();
+        raw_queue raw(q.putter);
+        CHECK(raw.member(0) == static_cast<std::uint32_t>(child.pid()));
+        raw.member(0) = other.id();
+        auto again = co_await with_timeout(q.getter.get_leased(), 5s);
+        REQUIRE((again && *again));
+        CHECK(***again == 1);
+    });
+}
+
+TEST_CASE("those who have left are not watched any more") {
+    run([]() -> task<> {
+        auto q = ipc::queue<int>({.lease = true});
+        bool ended = false;
+        co_await open_nursery([&](nursery& n) -> task<> {
+            n.start([&]() -> task<> {
+                auto one = co_await q.getter.get_leased();
+                ended = !one;
+            });
+            co_await some_turns();
+            const auto visit = [&]() -> task<> {
+                auto visitor = arrived(q.getter);
+                CHECK(!visitor.try_get());  // takes a place, of which those who wait hear
+                co_await some_turns();
+            };
+            co_await visit();
+            const std::size_t before = open_descriptors();
+            for (int i = 0; i < 40; ++i) co_await visit();
+            for (int i = 0; i < 10'000 && open_descriptors() > before; ++i) co_await yield();
+            CHECK(open_descriptors() <= before);
+            q.putter.close();
+        });
+        CHECK(ended);
+    });
+}
+
+TEST_CASE("a process whose place was given away takes another one") {
+    auto q = ipc::queue<int>();
+    for (int i = 0; i < 3; ++i) REQUIRE(q.putter.try_put(i));
+    CHECK(q.getter.try_get() == 0);
+    raw_queue raw(q.putter);
+    CHECK(raw.member(0) == static_cast<std::uint32_t>(::getpid()));
+    raw.member(0) = 0;
+    CHECK_THROWS_AS(q.getter.task_done(), std::invalid_argument);
+    CHECK(q.getter.try_get() == 1);
+    CHECK(raw.member(0) == static_cast<std::uint32_t>(::getpid()));
+    q.getter.task_done();
+    raw.member(0) = somebody;
+    CHECK(q.getter.try_get() == 2);
+    CHECK(raw.member(1) == static_cast<std::uint32_t>(::getpid()));
+}
+
+TEST_CASE("a queue of another pid namespace is refused") {
+    auto q = ipc::queue<int>();
+    auto one = arrived(q.getter);
+    ++raw_queue(q.putter).pid_space();
+    CHECK(code_of([&] { static_cast<void>(arrived(q.getter)); }) ==
+          std::errc::operation_not_supported);
+    CHECK(code_of([&] { static_cast<void>(arrived(q.putter)); }) ==
+          std::errc::operation_not_supported);
 }

@@ -26,7 +26,9 @@
 ///
 /// A process that is killed, at whatever instruction, takes nothing with it but the items that it
 /// had in its hands; with leases (queue_options::lease) not even those. For processes that trust
-/// each other: everybody can write all of the queue's memory.
+/// each other: everybody can write all of the queue's memory. And for processes of one pid
+/// namespace, with /proc, since it is by their pids that the dead are known: an end that arrives
+/// elsewhere is refused with std::errc::operation_not_supported.
 namespace runnel::ipc {
 
 struct queue_options {
@@ -65,7 +67,9 @@ public:
     /// what there is. Cancellation: atomic.
     auto join() { return queue_operation<join_core>(end()); }
     /// Nothing more can be put, in any process: put throws errc::closed; get gives what is left, or,
-    /// if `immediate`, nothing more. All who wait are told. Idempotent; immediate stays.
+    /// if `immediate`, nothing more. All who wait are told. Idempotent; immediate stays. Throws
+    /// std::errc::timed_out when another process was stopped in the middle of a put or get, and has
+    /// not gone on for a second.
     void shutdown(shutdown_mode how = drain) { shut_down(how == immediate); }
 
 protected:
@@ -117,8 +121,8 @@ public:
 
     /// Waits for an item; gives std::optional<T>, empty at the end: when nobody is left to put, in
     /// whatever way, or after a shutdown, and everything has been taken. Throws std::system_error:
-    /// errc::protocol for what is no T, errc::closed, EUSERS when 252 other processes get.
-    /// Cancellation: atomic.
+    /// errc::protocol for what is no T, which counts as done and never comes again, errc::closed,
+    /// EUSERS when 252 other processes get. Cancellation: atomic.
     auto get() { return detail::queue_operation<detail::get_await<T, false>>(end()); }
     /// The same, for a queue with leases: gives std::optional<lease<T>>.
     auto get_leased() {
@@ -129,7 +133,7 @@ public:
     /// An item if there is one now. Needs no loop.
     [[nodiscard]] std::optional<T> try_get() { return detail::try_get<T>(end()); }
     /// The process is done with the oldest item that it has got (see join). Throws
-    /// std::invalid_argument if it has none.
+    /// std::invalid_argument if it has none, and std::errc::timed_out like shutdown.
     void task_done() {
         if (!finish_one())
             throw std::invalid_argument("task_done on ipc queue: called too many times");
