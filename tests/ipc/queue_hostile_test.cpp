@@ -200,8 +200,7 @@ TEST_CASE("a lock that nobody holds who exists is an error") {
 }
 
 TEST_CASE("what a killed process had comes again when its pid is that of a thread now") {
-    idle_thread other;
-    run([&]() -> task<> {
+    run([]() -> task<> {
         auto q = ipc::queue<int>({.lease = true});
         co_await q.putter.put(1);
         signal_pipe up;
@@ -212,6 +211,7 @@ TEST_CASE("what a killed process had comes again when its pid is that of a threa
         co_await child.wait();
         raw_queue raw(q.putter);
         CHECK(raw.member(0) == static_cast<std::uint32_t>(child.pid()));
+        const idle_thread other;  // after the fork
         raw.member(0) = other.id();
         auto again = co_await with_timeout(q.getter.get_leased(), 5s);
         REQUIRE((again && *again));
