@@ -12,6 +12,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <runnel/error.hpp>
@@ -110,6 +111,12 @@ void queue_handle::drop() noexcept {
 }
 std::size_t queue_handle::size() const { return memory_of(end_, "size").size(); }
 bool queue_handle::full() const { return memory_of(end_, "full").full(); }
+bool queue_handle::at_end() const {
+    queue_memory& memory = memory_of(end_, "ended");
+    const bool last = end_->side->look();  // first: what they have put is there then
+    if (memory.shut() == 2) return true;
+    return (last || memory.shut() != 0) && memory.size() == 0 && !memory.others_lease();
+}
 bool queue_handle::leases() const { return memory_of(end_, "lease").settings().lease != 0; }
 queue_end* queue_handle::share_end() const {
     memory_of(end_, "share");
@@ -217,8 +224,10 @@ queue_end* read_queue_end(decoder& in, bool getting, std::uint64_t signature, st
     unique_fd leased = in.read_handle();
     unique_fd life = in.read_handle();
     bell_register sleepers = bell_register::read(in);
+    struct ::stat file{};
     const int flags = life ? ::fcntl(life.get(), F_GETFL) : -1;
-    if (flags < 0 || (flags & O_ACCMODE) != (getting ? O_RDONLY : O_WRONLY))
+    if (flags < 0 || ::fstat(life.get(), &file) != 0 || !S_ISFIFO(file.st_mode) ||
+        (flags & O_ACCMODE) != (getting ? O_RDONLY : O_WRONLY))
         in.fail("a queue's end without its half of the pipe");
     auto object = std::make_shared<queue_object>(std::move(memory), std::move(leased),
                                                  std::move(sleepers), type);

@@ -106,14 +106,21 @@ bool queue_memory::fits(std::uint64_t put, std::uint64_t got, std::uint32_t need
            (settings_.max_items == 0 || count_of(put) - count_of(got) < settings_.max_items);
 }
 
-void queue_memory::recover_putters() noexcept {
+void queue_memory::ring_all() noexcept {
     ring_sleepers(common_->items, sleepers_);
     ring_sleepers(common_->space, sleepers_);
     ring_sleepers(common_->done, sleepers_);
 }
 
+/// Under the putters' lock.
+void queue_memory::recover_putters() noexcept {
+    ring_all();
+    // The dead one may have changed one of the two and not the other.
+    put_->backed = put_->backed_from = position_of(put_->state.load());
+}
+
 void queue_memory::recover_getters() noexcept {
-    recover_putters();
+    ring_all();
     if (returns_memory()) give_back(position_of(get_->state.load()));
     if (settings_.lease == 0) return;
     std::uint32_t again = 0;
@@ -424,7 +431,7 @@ queue_memory::outcome queue_memory::shut_down(bool immediate) noexcept {
     const robust_section getting(get_lock_, patience);
     if (!getting) return why_not(get_lock_);
     if (getting.from_the_dead()) recover_getters();
-    recover_putters();  // all wake
+    ring_all();
     if (shut() != 2) common_->shut.store(immediate ? 2 : 1);
     if (immediate) ::madvise(ring_, memory_.body_size(), MADV_REMOVE);
     return outcome::done;

@@ -229,10 +229,17 @@ TEST_CASE("those who have left are not watched any more") {
                 ended = !one;
             });
             co_await some_turns();
+            // One who comes to wait looks for those who have come, and those who have gone.
+            const auto look = [&]() -> task<> {
+                co_await with_timeout(q.getter.get_leased(), 0us);
+                co_await some_turns();
+            };
             const auto visit = [&]() -> task<> {
                 auto visitor = arrived(q.getter);
-                CHECK(!visitor.try_get());  // takes a place, of which those who wait hear
-                co_await some_turns();
+                CHECK(!visitor.try_get());  // takes a place
+                co_await look();
+                visitor.close();
+                co_await look();
             };
             co_await visit();
             const std::size_t before = open_descriptors();

@@ -362,6 +362,25 @@ TEST_CASE("shutdown drains, or drops what is there") {
     });
 }
 
+TEST_CASE("without a loop the end is told from nothing to get") {
+    auto q = ipc::queue<int>();
+    CHECK(!q.getter.ended());
+    CHECK(!q.getter.try_get());
+    REQUIRE(q.putter.try_put(1));
+    q.putter.close();
+    CHECK(!q.getter.ended());
+    CHECK(q.getter.try_get() == 1);
+    CHECK(q.getter.ended());
+    for (const bool drain : {true, false}) {
+        auto shut = ipc::queue<int>({.lease = true});
+        REQUIRE(shut.putter.try_put(1));
+        shut.putter.shutdown(drain ? ipc::drain : ipc::immediate);
+        CHECK(shut.getter.ended() == !drain);
+        CHECK(shut.getter.try_get().has_value() == drain);
+        CHECK(shut.getter.ended());
+    }
+}
+
 TEST_CASE("closing a handle ends what is pending on it, and nothing else") {
     both_ways([]() -> task<> {
         auto q = ipc::queue<int>({.max_items = 1});

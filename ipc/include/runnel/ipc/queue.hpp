@@ -24,6 +24,10 @@
 /// through pipes, and the queue is gone with the last of them. What waits has its turn in the order
 /// of waiting, in each loop.
 ///
+/// A loop on which something has waited for a queue holds on to its side of it until it has seen to
+/// the closing of the handle, which it does while it runs, or when it is destroyed: handles are
+/// better closed before run() is over. They may be dropped on any thread.
+///
 /// A process that is killed, at whatever instruction, takes nothing with it but the items that it
 /// had in its hands; with leases (queue_options::lease) not even those. For processes that trust
 /// each other: everybody can write all of the queue's memory. And for processes of one pid
@@ -132,6 +136,8 @@ public:
     }
     /// An item if there is one now. Needs no loop.
     [[nodiscard]] std::optional<T> try_get() { return detail::try_get<T>(end()); }
+    /// It is the end, at which get() gives nothing without waiting. Needs no loop.
+    [[nodiscard]] bool ended() const { return at_end(); }
     /// The process is done with the oldest item that it has got (see join). Throws
     /// std::invalid_argument if it has none, and std::errc::timed_out like shutdown.
     void task_done() {

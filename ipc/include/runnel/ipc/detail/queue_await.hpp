@@ -23,6 +23,8 @@ public:
     lease(detail::lease_core known, T item) : known_(std::move(known)), item_(std::move(item)) {}
     [[nodiscard]] T& operator*() noexcept { return item_; }
     [[nodiscard]] T* operator->() noexcept { return &item_; }
+    [[nodiscard]] const T& operator*() const noexcept { return item_; }
+    [[nodiscard]] const T* operator->() const noexcept { return &item_; }
     /// How often it has been delivered, this time included.
     [[nodiscard]] std::uint32_t deliveries() const noexcept { return known_.deliveries(); }
     /// The item is done with, and never delivered again; idempotent.

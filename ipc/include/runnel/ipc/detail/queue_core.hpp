@@ -98,6 +98,7 @@ protected:
     void shut_down(bool immediate) const;
     [[nodiscard]] bool finish_one() const;
     [[nodiscard]] bool leases() const;
+    [[nodiscard]] bool at_end() const;
 
 private:
     friend void write_queue_end(encoder& out, const queue_handle& handle, std::uint64_t signature);
