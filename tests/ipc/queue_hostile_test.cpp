@@ -14,10 +14,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "queue_tools.hpp"
 #include "support/arrived.hpp"
 #include "support/fds.hpp"
 #include "support/hostile.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -228,11 +228,11 @@ TEST_CASE("those who have left are not watched any more") {
                 auto one = co_await q.getter.get_leased();
                 ended = !one;
             });
-            co_await some_turns();
+            co_await turns();
             // One who comes to wait looks for those who have come, and those who have gone.
             const auto look = [&]() -> task<> {
                 co_await with_timeout(q.getter.get_leased(), 0us);
-                co_await some_turns();
+                co_await turns();
             };
             const auto visit = [&]() -> task<> {
                 auto visitor = arrived(q.getter);

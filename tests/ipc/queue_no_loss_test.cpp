@@ -22,6 +22,10 @@ using namespace runnel::test;
 
 namespace {
 
+// Borrowed by the operations that are made of them.
+constexpr int item_1 = 1;
+constexpr int item_2 = 2;
+
 struct gets {
     ipc::queue_ends<int> q = ipc::queue<int>();
     int put = 0;
@@ -90,7 +94,7 @@ struct put_site {
     ipc::queue_ends<int> q = ipc::queue<int>({.max_items = 1});
     put_site() { REQUIRE(q.putter.try_put(0)); }
     bool taken = false;
-    auto operation() { return q.putter.put(1); }
+    auto operation() { return q.putter.put(item_1); }
     void complete() {
         if (!taken) REQUIRE(q.getter.try_get() == 0);
         taken = true;
@@ -194,7 +198,7 @@ struct puts_to_another {
     ipc::putter<int> out = other.q.putter.share();
     bool taken = false;
     puts_to_another() { REQUIRE(out.try_put(1)); }
-    auto operation() { return out.put(2); }
+    auto operation() { return out.put(item_2); }
     void complete() {
         if (!taken) {
             other.act('g');

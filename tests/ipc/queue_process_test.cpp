@@ -49,7 +49,7 @@ task<std::string> name_of_end(task<std::error_code> operation) {
 }
 task<std::string> try_to_put(ipc::putter<int> out, unique_fd say) {
     tell(say);
-    auto code = error_of([&] { return out.put(1); });
+    auto code = error_of([&] { return out.put(borrowed<1>); });
     auto name = co_await name_of_end(std::move(code));
     co_return name;
 }
@@ -247,7 +247,7 @@ TEST_CASE("put throws when nobody is left to get: closed, or killed") {
     both_ways([]() -> task<> {
         auto closed = ipc::queue<int>({.max_items = 1});
         closed.getter.close();
-        auto code = co_await error_of([&] { return closed.putter.put(1); });
+        auto code = co_await error_of([&] { return closed.putter.put(borrowed<1>); });
         CHECK(code == std::errc::broken_pipe);
         CHECK(code_of([&] { (void)closed.putter.try_put(1); }) == std::errc::broken_pipe);
 
@@ -265,7 +265,7 @@ TEST_CASE("put throws when nobody is left to get: closed, or killed") {
             co_await open_nursery([&](nursery& n) -> task<> {
                 if (full)
                     n.start([&]() -> task<> {
-                        auto how = co_await error_of([&] { return q.putter.put(3); });
+                        auto how = co_await error_of([&] { return q.putter.put(borrowed<3>); });
                         CHECK(how == std::errc::broken_pipe);
                     });
                 co_await turns();

@@ -342,7 +342,7 @@ TEST_CASE("shutdown drains, or drops what is there") {
         co_await q.putter.put(1);
         co_await q.putter.put(2);
         q.getter.shutdown(ipc::drain);
-        auto code = co_await error_of([&] { return q.putter.put(3); });
+        auto code = co_await error_of([&] { return q.putter.put(borrowed<3>); });
         CHECK(code == errc::closed);
         CHECK(code_of([&] { (void)q.putter.try_put(3); }) == errc::closed);
         auto first = co_await q.getter.get();
@@ -408,7 +408,7 @@ TEST_CASE("closing a handle ends what is pending on it, and nothing else") {
         CHECK(code_of([&] { (void)q.getter.share(); }) == errc::closed);
         CHECK(q.getter.closed());
         ipc::putter<int> none;
-        code = co_await error_of([&] { return none.put(1); });
+        code = co_await error_of([&] { return none.put(borrowed<1>); });
         CHECK(code == errc::closed);
     });
 }
@@ -419,7 +419,9 @@ TEST_CASE("a closed handle ends a put that waits") {
         CHECK(q.putter.try_put(1));
         std::error_code code;
         co_await open_nursery([&](nursery& n) -> task<> {
-            n.start([&]() -> task<> { code = co_await error_of([&] { return q.putter.put(2); }); });
+            n.start([&]() -> task<> {
+                code = co_await error_of([&] { return q.putter.put(borrowed<2>); });
+            });
             co_await turns();
             auto moved = std::move(q.putter);
             moved.close();
@@ -459,7 +461,7 @@ TEST_CASE("a handle is of one loop, share() makes one for another") {
         auto mine = q.putter.share();
         std::thread other([&] {
             run([&]() -> task<> {
-                code = co_await error_of([&] { return q.putter.put(2); });
+                code = co_await error_of([&] { return q.putter.put(borrowed<2>); });
                 co_await mine.put(3);
             });
             mine.close();

@@ -11,7 +11,7 @@
 #include <runnel/ipc/event.hpp>
 #include <runnel/loop.hpp>
 
-#include "queue_tools.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -90,7 +90,7 @@ TEST_CASE("a handle that another thread drops ends what is pending on it") {
             auto mine = q.getter.share();
             ipc::getter<int>* at = &mine;
             n.start([&, at]() -> task<> { code = co_await error_of([at] { return at->get(); }); });
-            co_await some_turns();
+            co_await turns();
             std::thread other([one = std::move(mine)]() mutable { auto gone = std::move(one); });
             other.join();
         });
@@ -99,7 +99,7 @@ TEST_CASE("a handle that another thread drops ends what is pending on it") {
         // Nothing of it is left, once the kernel has let go of it.
         do {
             co_await yield();
-            code = co_await error_of([&] { return q.putter.put(1); });
+            code = co_await error_of([&] { return q.putter.put(borrowed<1>); });
         } while (!code);
         CHECK(code == std::errc::broken_pipe);
     });

@@ -30,6 +30,10 @@ namespace runnel::test {
 
 using namespace std::chrono_literals;
 
+/// An item for an operation that is made here and awaited elsewhere, and borrows it.
+template <int Number>
+inline constexpr int borrowed = Number;
+
 /// A pipe by which one process tells another that something has happened, with a byte.
 struct signal_pipe {
     signal_pipe() {
