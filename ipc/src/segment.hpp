@@ -27,7 +27,9 @@
 // A hostile peer can hold the write lock of a memfd for as long as it likes: it writes there what it
 // makes the kernel wait for. Receivers take that lock nowhere, neither to read nor to say that they
 // are through, and senders when they fill a segment: so one that a hostile receiver has had must not
-// be used again (pipe_options::reuse_memory).
+// be used again (pipe_options::reuse_memory). Nor is anything but a memfd asked for more than its
+// seals; closing it is all that can still wait for a peer, if it is a file of a file system which
+// that peer serves.
 
 namespace runnel::ipc::detail {
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <runnel/ipc/connection.hpp>
 
+#include <algorithm>
 #include <csignal>
 #include <map>
 #include <random>
@@ -237,6 +238,34 @@ TEST_CASE("the end of another pipe's type is refused on arrival") {
 }
 
 // Room for two descriptors is left while it fails, since clang's vptr sanitizer needs a pipe.
+TEST_CASE("an end's limit from a peer is cut to what memory can hold, and its options are known") {
+    run([]() -> task<> {
+        const descriptor_count before;
+        {
+            auto ends = ipc::pipe<int>(ipc::simplex);
+            ipc::encoder out;
+            ipc::encode(out, ends.sender);
+            const auto arrives = [&](std::size_t at, int with, std::size_t count) {
+                ipc::bytes made(out.bytes().begin(), out.bytes().end());
+                std::fill_n(made.begin() + static_cast<std::ptrdiff_t>(at), count,
+                            static_cast<std::byte>(with));
+                std::vector<unique_fd> handles;
+                handles.emplace_back(::dup(ends.sender.native_handle()));
+                return ipc::decode<ipc::sender<int>>(made, handles);
+            };
+            CHECK_THROWS_AS(arrives(16, 2, 1), std::system_error);
+            auto sender = arrives(8, 0xff, 8);
+            co_await sender.send(5);
+            auto got = co_await ends.receiver.recv();
+            CHECK(got == 5);
+            ipc::encoder again;
+            ipc::encode(again, sender);
+            CHECK(again.bytes()[15] == std::byte{0x7f});  // the last of the limit
+        }
+        CHECK(before.unchanged());
+    });
+}
+
 TEST_CASE("without room for descriptors recv throws EMFILE, and the message stays") {
     const ::pid_t child = in_child([] {
         int result = 1;

@@ -24,7 +24,9 @@ struct pipe_options {
     std::size_t max_message = std::size_t{1} << 30;
     /// Large bodies are sent in memory that earlier ones were received from, for half the price.
     /// False if a receiver may be hostile: one that writes to what it was sent can make a sender
-    /// stand still, and all of its loop with it, when it writes there again.
+    /// stand still, and all of its loop with it, when it writes there again. A hostile sender has one
+    /// such means left, whatever is said here: a descriptor on a file system that it serves itself,
+    /// which is closed on arrival where it does not belong, and to close it can take long.
     bool reuse_memory = true;
 };
 
