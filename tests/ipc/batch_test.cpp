@@ -180,7 +180,6 @@ struct not_wanted {};
 template <>
 struct ipc::codec<fussy> {
     static constexpr std::uint64_t signature = 0x6675737379;
-    static constexpr std::size_t min_size = 4;
     static constexpr std::size_t fixed_size = 4;
     static void encode(encoder& out, const fussy& from) { out.write(from.value); }
     static fussy decode(decoder& in) {

@@ -62,7 +62,7 @@ TEST_CASE("what others have asked the socket for neither leaks nor harms") {
                 knows_pidfd &= ::setsockopt(fd, SOL_SOCKET, pass_pidfd, &on, sizeof on) == 0;
             }
             CHECK((knows_pidfd || errno == ENOPROTOOPT));
-            const std::string large(300000, 'x');
+            const std::string long_text(300000, 'x');
             std::size_t open = 0;
             for (int i = 0; i < 4; ++i) {
                 co_await ints.first.send(i);
@@ -76,9 +76,9 @@ TEST_CASE("what others have asked the socket for neither leaks nor harms") {
                 co_await texts.first.send(small);
                 auto text = co_await texts.second.recv();
                 CHECK(text == small);
-                co_await texts.first.send(large);
+                co_await texts.first.send(long_text);
                 text = co_await texts.second.recv();
-                CHECK((text == large));
+                CHECK((text == long_text));
                 const unique_fd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
                 co_await files.first.send(null);
                 auto file = co_await files.second.recv();
@@ -99,9 +99,9 @@ TEST_CASE("no more descriptors are taken from a message than its type can need")
     many.descriptors.assign(253, 0);
     CHECK(says(refused<std::string>(many), "number of descriptors"));
     const unique_fd file = segment_file(many.body);
-    raw_message large = in_segment(file, many.body.size());
-    large.descriptors.resize(253, 0);
-    CHECK(says(refused<std::string>(large), "number of descriptors"));
+    raw_message in_file = in_segment(file, many.body.size());
+    in_file.descriptors.resize(253, 0);
+    CHECK(says(refused<std::string>(in_file), "number of descriptors"));
 }
 
 TEST_CASE("an end's limit from a peer is cut to what memory can hold, and its options are known") {
