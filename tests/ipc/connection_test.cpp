@@ -201,13 +201,13 @@ TEST_CASE("without room for descriptors recv throws EMFILE, and the message stay
         run([&]() -> task<> {
             using files = std::vector<unique_fd>;
             auto ends = ipc::pipe<files>();
-            auto large = ipc::pipe<std::pair<std::string, files>>();
+            auto roomy = ipc::pipe<std::pair<std::string, files>>();
             files four;
             std::pair<std::string, files> most(std::string(200000, 'x'), files());
             for (int i = 0; i < 4; ++i) four.emplace_back(::dup(1));
             for (int i = 0; i < 3; ++i) most.second.emplace_back(::dup(1));
             co_await ends.first.send(four);
-            co_await large.first.send(most);
+            co_await roomy.first.send(most);
 
             const int next = ::dup(0);  // all numbers below are taken
             ::close(next);
@@ -222,7 +222,7 @@ TEST_CASE("without room for descriptors recv throws EMFILE, and the message stay
             for (const int room : {2, 3, 2}) {
                 leave_room(room);
                 const std::string a = co_await refusal(ends.second, full);
-                const std::string b = co_await refusal(large.second, full);
+                const std::string b = co_await refusal(roomy.second, full);
                 if (!a.starts_with("recv on pipe") || !b.starts_with("recv on pipe")) ::_exit(2);
             }
             leave_room(4);
@@ -231,7 +231,7 @@ TEST_CASE("without room for descriptors recv throws EMFILE, and the message stay
             if (!got || got->size() != 4 || !got->front() || !got->back()) ::_exit(3);
             got.reset();
             leave_room(4);
-            auto whole = co_await large.second.recv();
+            auto whole = co_await roomy.second.recv();
             ::setrlimit(RLIMIT_NOFILE, &old);
             if (!whole || whole->first != most.first || whole->second.size() != 3) ::_exit(4);
             result = 0;
@@ -367,10 +367,10 @@ TEST_CASE("a message beyond max_message is lost, and the channel stays") {
             const int to = ends.sender.native_handle();
             ipc::connection<std::string> none;
             const raw_message small = message_of(std::string(10, 'x'));
-            const raw_message large = message_of(std::string(2000, 'x'));
+            const raw_message too_large = message_of(std::string(2000, 'x'));
             const unique_fd file = segment_file(std::string(5000, 'x'));
             const raw_message huge = in_segment(file, 5000);
-            REQUIRE(large.post(to));
+            REQUIRE(too_large.post(to));
             REQUIRE(huge.post(to));
             REQUIRE(small.post(to));
             for (int i = 0; i < 2; ++i) {
