@@ -33,7 +33,7 @@ send_batch_core::send_batch_core(endpoint* end) noexcept
     : stepwise(io::sendmsg(end != nullptr ? end->number() : -1, message_).on("pipe")), end_(end) {}
 
 send_batch_core::~send_batch_core() {
-    if (begun_) end_->release();
+    if (begun_) end_->end_operation();
 }
 
 void send_batch_core::await_describe(std::string& text) const {
@@ -104,7 +104,7 @@ recv_batch_core::recv_batch_core(endpoint* end, std::size_t size, std::size_t mo
       most_(std::min(most, most_in_batch)) {}
 
 recv_batch_core::~recv_batch_core() {
-    if (begun_) end_->release();
+    if (begun_) end_->end_operation();
 }
 
 void recv_batch_core::await_describe(std::string& text) const {
@@ -128,6 +128,7 @@ bool recv_batch_core::step(int result) noexcept {
     if (result == -ECONNRESET) return !closed();
     if (result <= 0) return false;
     const auto keep = [this](std::size_t size, int flags) {
+        flags &= ~MSG_CTRUNC;  // descriptors are dropped, as by recv
         got_[count_++] = {static_cast<std::uint16_t>(size), static_cast<std::uint16_t>(flags)};
     };
     keep(static_cast<std::size_t>(result), message_.msg_flags);
@@ -147,14 +148,13 @@ bool recv_batch_core::step(int result) noexcept {
     return false;
 }
 
-std::size_t recv_batch_core::finish() {
+void recv_batch_core::finish() {
     if (result() < 0) throw_failure("recv");
     if (count_ == 0 && !end_->closed() && !is_end(end_->number())) {
         end_->close();
         throw_error(errc::protocol, "recv",
                     "pipe " + std::to_string(descriptor()) + ": an empty datagram");
     }
-    return count_;
 }
 
 std::optional<std::span<const std::byte>> recv_batch_core::next(std::size_t i) {
@@ -173,9 +173,9 @@ std::optional<std::span<const std::byte>> recv_batch_core::next(std::size_t i) {
     return std::span(at + sizeof head, got_[i].size - sizeof head);
 }
 
-void recv_batch_core::spoiled(const std::system_error& why, bool first) {
-    end_->spoil("a message behind others was malformed");
-    if (first) throw std::system_error(why);
+bool recv_batch_core::spoiled(bool first) noexcept {
+    end_->spoil("a message behind others could not be decoded");
+    return first;
 }
 
 }  // namespace runnel::ipc::detail

@@ -81,12 +81,15 @@ void control_block::put(::msghdr& message, std::span<const int> numbers, int las
 void control_block::collect(::msghdr& message, std::vector<unique_fd>& into) noexcept {
     for (::cmsghdr* head = CMSG_FIRSTHDR(&message); head != nullptr;
          head = CMSG_NXTHDR(&message, head)) {
-        if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS) continue;
+        constexpr int of_the_sender = 4;  // SCM_PIDFD, which old headers lack
+        if (head->cmsg_level != SOL_SOCKET) continue;
+        if (head->cmsg_type != SCM_RIGHTS && head->cmsg_type != of_the_sender) continue;
         const std::size_t count = (head->cmsg_len - CMSG_LEN(0)) / sizeof(int);
         for (std::size_t i = 0; i != count; ++i) {
             int number = -1;
             std::memcpy(&number, CMSG_DATA(head) + i * sizeof(int), sizeof(int));
-            into.emplace_back(number);
+            unique_fd owned(number < 0 ? -1 : number);
+            if (head->cmsg_type == SCM_RIGHTS) into.push_back(std::move(owned));
         }
     }
 }

@@ -17,16 +17,20 @@ namespace runnel::ipc::detail {
 
 /// Room for the descriptors of one message, as sendmsg(2) and recvmsg(2) want it.
 struct control_block {
-    alignas(::cmsghdr) std::array<std::byte, CMSG_SPACE(most_descriptors * sizeof(int))> bytes;
+    /// For what comes before the descriptors where somebody has set SO_PASSCRED.
+    static constexpr std::size_t credentials = CMSG_SPACE(sizeof(::ucred));
+    alignas(::cmsghdr)
+        std::array<std::byte, credentials + CMSG_SPACE(most_descriptors * sizeof(int))> bytes;
 
     /// Puts `numbers` and, if it is not negative, `last` into it and into `message`.
     void put(::msghdr& message, std::span<const int> numbers, int last) noexcept;
-    /// Offers it to a recvmsg.
-    void offer(::msghdr& message) noexcept {
+    /// Offers it to a recvmsg, for `count` descriptors; a few more can come.
+    void offer(::msghdr& message, std::size_t count) noexcept {
         message.msg_control = bytes.data();
-        message.msg_controllen = bytes.size();
+        message.msg_controllen = credentials + CMSG_SPACE(count * sizeof(int));
     }
-    /// Owns what recvmsg has left in it. `into` has room for all.
+    /// Owns what recvmsg has left in it, and closes the descriptor of the sender that comes where
+    /// somebody has set SO_PASSPIDFD. `into` has room for all.
     static void collect(::msghdr& message, std::vector<unique_fd>& into) noexcept;
 };
 
@@ -71,7 +75,8 @@ struct incoming {
 std::unique_ptr<outgoing, give_back> take_outgoing();
 std::unique_ptr<incoming, give_back> take_incoming();
 
-/// recvmsg gives 0 at the end, and for an empty datagram, which no sender of ours makes.
+/// recvmsg gives 0 at the end, and for an empty datagram, which no sender of ours makes. Whether it
+/// was the end: nobody can send any more, and nothing is left.
 bool is_end(int fd) noexcept;
 
 }  // namespace runnel::ipc::detail

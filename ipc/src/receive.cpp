@@ -5,6 +5,7 @@
 #include <new>
 
 #include <poll.h>
+#include <sys/ioctl.h>
 
 #include <runnel/error.hpp>
 #include <runnel/ipc/detail/message.hpp>
@@ -35,7 +36,8 @@ io::count_operation first_call(int fd, bool direct, std::span<std::byte> place,
 
 bool is_end(int fd) noexcept {
     ::pollfd one{fd, POLLRDHUP, 0};
-    return ::poll(&one, 1, 0) == 1;
+    int more = 0;
+    return ::poll(&one, 1, 0) == 1 && ::ioctl(fd, FIONREAD, &more) == 0 && more == 0;
 }
 
 receive_core::receive_core(endpoint* end, way how, std::span<std::byte> place) noexcept
@@ -46,7 +48,7 @@ receive_core::receive_core(endpoint* end, way how, std::span<std::byte> place) n
       place_(place) {}
 
 receive_core::~receive_core() {
-    if (begun_) end_->release();
+    if (begun_) end_->end_operation();
 }
 
 void receive_core::await_describe(std::string& text) const {
@@ -74,12 +76,19 @@ bool receive_core::await_suspend(waiter who) {
 bool receive_core::step(int result) noexcept {
     // The peer went without reading everything; what it had sent is still there.
     if (result == -ECONNRESET) return !closed();
-    if (result <= 0 || how_ != way::peek) return false;
+    if (result <= 0 || how_ == way::look || how_ == way::direct) return false;
     if (closed()) {
         stale_ = true;
         return false;
     }
     return !consume();
+}
+
+/// How many descriptors must come along. A value without descriptors that says it has some is
+/// malformed, whatever comes.
+std::size_t receive_core::needed(const frame_header& head) const noexcept {
+    const std::size_t handles = how_ == way::peek ? head.handles : 0;
+    return handles + (head.kind == frame_header::in_segment ? 1 : 0);
 }
 
 /// Takes the message that was looked at. False if somebody else was faster.
@@ -95,10 +104,11 @@ bool receive_core::consume() noexcept {
     ::msghdr message{};
     message.msg_iov = &part;
     message.msg_iovlen = 1;
+    const std::size_t most = how_ == way::peek ? most_descriptors : 1;
     if ((message_.msg_flags & MSG_CTRUNC) != 0) {
-        // There are descriptors. A second look duplicates them; only when that succeeds is the
+        // There are descriptors, or what somebody else has asked the socket for. A second look duplicates them; only when that succeeds is the
         // message taken, since otherwise those for which there is no room would be lost.
-        in_->control.offer(message);
+        in_->control.offer(message, most);
         const int n = receive_now(descriptor(), message, MSG_PEEK);
         if (n <= 0) {
             in_.reset();
@@ -107,14 +117,14 @@ bool receive_core::consume() noexcept {
             return true;
         }
         control_block::collect(message, in_->spare);
-        if ((message.msg_flags & MSG_CTRUNC) != 0) {
+        if ((message.msg_flags & MSG_CTRUNC) != 0 && in_->spare.size() < needed(seen)) {
             error_ = EMFILE;
             in_.reset();
             return true;
         }
     }
     part = {in_->bytes.data(), in_->bytes.size()};
-    in_->control.offer(message);
+    in_->control.offer(message, most);
     const int n = receive_now(descriptor(), message, 0);
     if (n < 0) {
         in_.reset();
@@ -128,7 +138,9 @@ bool receive_core::consume() noexcept {
     if ((in_->flags & MSG_CTRUNC) != 0) {
         frame_header got;
         std::memcpy(&got, in_->bytes.data(), std::min(sizeof got, in_->size));
-        if (got.serial != 0 && got.serial == seen.serial) {
+        if (in_->handles.size() >= needed(got)) {
+            in_->flags &= ~MSG_CTRUNC;
+        } else if (got.serial != 0 && got.serial == seen.serial) {
             in_->handles.swap(in_->spare);
             in_->flags &= ~MSG_CTRUNC;
         } else {

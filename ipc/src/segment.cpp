@@ -5,8 +5,10 @@
 #include <atomic>
 #include <cerrno>
 
+#include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -16,28 +18,27 @@
 namespace runnel::ipc::detail {
 namespace {
 
-constexpr std::byte in_use{0}, released{1};
-
-bool mark(int fd, std::byte as) noexcept {
-    // What was read before must have been read before somebody writes there again.
+// What was read before must have been read before somebody writes there again.
+void set_released(int fd, bool is) noexcept {
     std::atomic_thread_fence(std::memory_order_seq_cst);
-    ::ssize_t n = -1;
-    do n = ::pwrite(fd, &as, 1, 0);
-    while (n < 0 && errno == EINTR);
-    return n == 1;
+    const int flags = ::fcntl(fd, F_GETFL);
+    if (flags >= 0) ::fcntl(fd, F_SETFL, is ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
 }
 
 bool is_released(int fd) noexcept {
-    std::byte found = in_use;
-    const bool is = ::pread(fd, &found, 1, 0) == 1 && found == released;
+    const int flags = ::fcntl(fd, F_GETFL);
     std::atomic_thread_fence(std::memory_order_seq_cst);
-    return is;
+    return flags >= 0 && (flags & O_NONBLOCK) != 0;
 }
 
 /// Throws std::system_error.
 void fill(int fd, std::span<const std::byte> bytes) {
-    if (!mark(fd, in_use)) throw_errno(errno, "write", "segment", fd);
-    auto at = static_cast<::off_t>(segment_start);
+    // The kernel would kill a process that goes beyond its limit for files.
+    ::rlimit most{};
+    if (::getrlimit(RLIMIT_FSIZE, &most) == 0 && most.rlim_cur < bytes.size())
+        throw_errno(EFBIG, "write", "segment", fd);
+    set_released(fd, false);
+    ::off_t at = 0;
     while (!bytes.empty()) {
         const ::ssize_t n = ::pwrite(fd, bytes.data(), bytes.size(), at);
         if (n < 0 && errno == EINTR) continue;
@@ -47,8 +48,18 @@ void fill(int fd, std::span<const std::byte> bytes) {
     }
 }
 
+constexpr unsigned not_executable = 8;  // MFD_NOEXEC_SEAL, which old headers lack
+
 unique_fd make_file() {
-    unique_fd file(::memfd_create("runnel-message", MFD_CLOEXEC));
+    constexpr const char* name = "runnel-message";
+    unique_fd file(::memfd_create(name, MFD_CLOEXEC | not_executable));
+    if (file) {
+        // That allows seals, and a peer could seal it against its sender.
+        if (::fcntl(file.get(), F_ADD_SEALS, F_SEAL_SEAL) != 0)
+            throw_errno(errno, "seal", "segment", file.get());
+        return file;
+    }
+    if (errno == EINVAL) file.reset(::memfd_create(name, MFD_CLOEXEC));  // before Linux 6.3
     if (!file) throw_errno(errno, "create", "segment");
     return file;
 }
@@ -117,14 +128,14 @@ segment_pool::slot* segment_pool::choose() noexcept {
     return oldest;
 }
 
-segment_loan segment_pool::put(std::span<const std::byte> bytes) {
+segment_loan segment_pool::put(std::span<const std::byte> bytes, bool reuse) {
     // After a fork without exec there would be two senders with the same segments.
     if (const ::pid_t me = ::getpid(); me != owner_) {
         clear();
         owner_ = me;
     }
     idle_ = 0;
-    slot* in = bytes.size() <= most_kept ? choose() : nullptr;
+    slot* in = reuse && bytes.size() <= most_kept ? choose() : nullptr;
     if (in == nullptr) {
         unique_fd file = make_file();
         fill(file.get(), bytes);
@@ -150,22 +161,23 @@ void segment_pool::settle(std::size_t index, state now) noexcept {
 }
 
 const char* segment_flaw(int fd, std::uint64_t length) noexcept {
+    // Even fstat(2) can wait for the server of a foreign file system, which may be the peer.
+    if (::fcntl(fd, F_GET_SEALS) < 0) return "its segment is not a memfd";
     struct ::stat file{};
     struct ::statfs system{};
     if (::fstat(fd, &file) != 0 || !S_ISREG(file.st_mode)) return "its segment is not a file";
-    // Reading from other file systems can wait for a disk, a network, or for the peer itself.
+    // Files of huge pages have seals as well.
     if (::fstatfs(fd, &system) != 0 || system.f_type != TMPFS_MAGIC)
         return "its segment is not a memfd";
     const auto size = static_cast<std::uint64_t>(file.st_size);
-    if (size < segment_start || size - segment_start < length)
-        return "its segment is smaller than it says";
+    if (size < length) return "its segment is smaller than it says";
     // Memory is allocated here for what the peer has allocated, not for what it says.
     if (static_cast<std::uint64_t>(file.st_blocks) * 512 < length) return "its segment has holes";
     return nullptr;
 }
 
 bool read_segment(int fd, std::span<std::byte> into, std::size_t at) noexcept {
-    auto from = static_cast<::off_t>(segment_start + at);
+    auto from = static_cast<::off_t>(at);
     while (!into.empty()) {
         const ::ssize_t n = ::pread(fd, into.data(), into.size(), from);
         if (n < 0 && errno == EINTR) continue;
@@ -176,6 +188,6 @@ bool read_segment(int fd, std::span<std::byte> into, std::size_t at) noexcept {
     return true;
 }
 
-void release_segment(int fd) noexcept { mark(fd, released); }
+void release_segment(int fd) noexcept { set_released(fd, true); }
 
 }  // namespace runnel::ipc::detail

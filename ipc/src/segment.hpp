@@ -18,15 +18,20 @@
 // page. So there is nothing in them that another process could change between a check and its use,
 // truncating them is a short read and no SIGBUS, and a hole is zeros and no memory of the reader's.
 //
-// The first byte says whether the receiver is through with it. The descriptor goes along with every
-// message, since each may go to another receiver, so a sender need not know who has seen which. A
-// receiver that is killed before it says so keeps its segment from being used again, no more: the
-// sender takes another one.
+// O_NONBLOCK, which sender and receivers share since the descriptor is one and means nothing to a
+// memfd, says that the receiver is through with it. The descriptor goes along with every message,
+// since each may go to another receiver, so a sender need not know who has seen which. A receiver
+// that is killed before it says so keeps its segment from being used again, no more: the sender
+// takes another one.
+//
+// A hostile peer can hold the write lock of a memfd for as long as it likes: it writes there what it
+// makes the kernel wait for. Receivers take that lock nowhere, neither to read nor to say that they
+// are through, and senders when they fill a segment: so one that a hostile receiver has had must not
+// be used again (pipe_options::reuse_memory). Nor is anything but a memfd asked for more than its
+// seals; closing it is all that can still wait for a peer, if it is a file of a file system which
+// that peer serves.
 
 namespace runnel::ipc::detail {
-
-/// Where the bytes begin.
-inline constexpr std::size_t segment_start = 4096;
 
 class segment_pool;
 
@@ -70,8 +75,9 @@ public:
     segment_pool(const segment_pool&) = delete;
     segment_pool& operator=(const segment_pool&) = delete;
 
-    /// Puts `bytes` into a segment. Throws std::system_error (EMFILE, ENOMEM, ...).
-    segment_loan put(std::span<const std::byte> bytes);
+    /// Puts `bytes` into a segment, without `reuse` into one that nobody has seen. Throws
+    /// std::system_error (EMFILE, ENOMEM, EFBIG, ...).
+    segment_loan put(std::span<const std::byte> bytes, bool reuse = true);
     /// Closes what is not needed for messages under way.
     void clear() noexcept;
     void count_idle() noexcept {

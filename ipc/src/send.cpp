@@ -36,7 +36,7 @@ send_core::send_core(endpoint* end) noexcept
 
 send_core::~send_core() {
     out_.reset();  // its segment belongs to the end
-    if (begun_) end_->release();
+    if (begun_) end_->end_operation();
 }
 
 void send_core::await_describe(std::string& text) const {
@@ -83,9 +83,7 @@ bool send_core::submit(waiter who, std::span<const std::byte> body) {
     header_.handles = static_cast<std::uint32_t>(handles);
     header_.length = size;
     if (handles != 0) header_.serial = next_serial();
-    if (large) {
-        move_to_segment();
-    } else {
+    if (!large) {
         end_->sent_without_segment();
         compose(size);
     }
@@ -101,15 +99,30 @@ void send_core::too_long(std::size_t size, std::size_t accepted) const {
                     " bytes, where " + std::to_string(accepted) + " are accepted");
 }
 
-void send_core::move_to_segment() {
-    std::size_t beginning = 0;
-    if (!end_->narrow && body_.size() > largest_datagram_body)
-        beginning = body_.size() >= very_large ? very_large_beginning : large_beginning;
-    if (out_ == nullptr) out_ = take_outgoing();
-    out_->segment = end_->segments().put(body_.subspan(beginning));
-    header_.kind = frame_header::in_segment;
-    header_.serial = next_serial();
-    compose(beginning);
+/// A large body is put into a segment only now: who waits for a slow receiver holds none, and is
+/// one of any number.
+bool send_core::begin() noexcept {
+    return body_.size() > largest_datagram_body && !move_to_segment();
+}
+
+/// False: error_ says why not.
+bool send_core::move_to_segment() noexcept {
+    try {
+        std::size_t beginning = 0;
+        if (!end_->narrow && body_.size() > largest_datagram_body)
+            beginning = body_.size() >= very_large ? very_large_beginning : large_beginning;
+        if (out_ == nullptr) out_ = take_outgoing();
+        out_->segment = end_->segments().put(body_.subspan(beginning), end_->reuse_memory);
+        header_.kind = frame_header::in_segment;
+        header_.serial = next_serial();
+        compose(beginning);
+        return true;
+    } catch (const std::system_error& e) {
+        error_ = e.code().value();
+    } catch (...) {
+        error_ = ENOMEM;
+    }
+    return false;
 }
 
 void send_core::compose(std::size_t beginning) noexcept {
@@ -131,16 +144,8 @@ bool send_core::step(int result) noexcept {
         (header_.kind == frame_header::in_segment || header_.handles != most_descriptors);
     if (out_ != nullptr) out_->segment.not_sent();
     if (!again) return false;
-    try {
-        end_->narrow |= header_.kind == frame_header::in_segment;
-        move_to_segment();
-        return true;
-    } catch (const std::system_error& e) {
-        error_ = e.code().value();
-    } catch (...) {
-        error_ = ENOMEM;
-    }
-    return false;
+    end_->narrow |= header_.kind == frame_header::in_segment;
+    return move_to_segment();
 }
 
 void send_core::finish() {

@@ -9,7 +9,8 @@
 #include <runnel/error.hpp>
 #include <runnel/loop.hpp>
 
-namespace runnel::ipc::detail {
+namespace runnel::ipc {
+namespace detail {
 
 readiness_await::readiness_await(const waitable& what) noexcept
     : stepwise(io::poll(what.native_handle(), POLLIN).on(what.is_end_ ? "pipe" : "descriptor")),
@@ -17,7 +18,7 @@ readiness_await::readiness_await(const waitable& what) noexcept
       is_end_(what.is_end_) {}
 
 readiness_await::~readiness_await() {
-    if (begun_) end_->release();
+    if (begun_) end_->end_operation();
 }
 
 bool readiness_await::await_suspend(waiter who) {
@@ -39,6 +40,16 @@ void readiness_await::await_describe(std::string& text) const {
         .append(std::to_string(descriptor()));
 }
 
+}  // namespace detail
+
+void waitable::throw_unusable() const {
+    if (end_ != nullptr) end_->throw_closed("wait");
+    if (is_end_) throw_error(errc::closed, "wait", "pipe");
+    throw_errno(EBADF, "wait", "descriptor", descriptor_);
+}
+
+namespace detail {
+
 bool look_at(std::span<const waitable> all, std::span<bool> found) {
     constexpr std::size_t few = 16;
     std::array<::pollfd, few> place;
@@ -50,8 +61,8 @@ bool look_at(std::span<const waitable> all, std::span<bool> found) {
     }
     for (std::size_t i = 0; i != all.size(); ++i) {
         const int number = all[i].native_handle();
-        // The kernel would pass over it; the wait says what is wrong.
-        if (number < 0) return false;
+        // The kernel would pass over it.
+        if (number < 0) all[i].throw_unusable();
         looked[i] = {number, POLLIN, 0};
     }
     int n = -1;
@@ -80,4 +91,5 @@ task<std::vector<std::size_t>> wait_for_any(std::vector<waitable> all) {
     co_return ready;
 }
 
-}  // namespace runnel::ipc::detail
+}  // namespace detail
+}  // namespace runnel::ipc

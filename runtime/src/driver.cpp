@@ -103,16 +103,38 @@ bool io_driver::start(io_op& op) noexcept {
         op.state_ = io_op::state::done;
         return false;
     }
-    if (op.request_.direct && try_now(op)) return false;
+    const bool reads = op.request_.direction == io_direction::in;
+    if (reads && op.gate_ != nullptr && op.gate_->late == late_limit && park_unasked(op))
+        return true;
+    if (op.request_.direct && try_now(op)) {
+        if (reads && op.gate_ != nullptr) op.gate_->late = 0;
+        return false;
+    }
     enlist(op);
-    if (op.request_.direction != io_direction::in || !park(op)) submit(op);
+    if (!reads || !park(op)) submit(op);
+    return true;
+}
+
+bool io_driver::parks() const noexcept {
+    return direct_left_ > 0 && parked_count_ != most_parked && !home_.virtual_time;
+}
+
+/// Only where nothing else can run: then a yield follows, and the next look.
+bool io_driver::park_unasked(io_op& op) noexcept {
+    if (!op.request_.direct || !parks() || confidence_ != confidence_limit || home_.has_ready())
+        return false;
+    if (++op.gate_->unasked == ask_every) {
+        op.gate_->unasked = 0;
+        return false;
+    }
+    op.gate_->waiting.push_back(op);
+    op.state_ = io_op::state::parked;
+    parked_[parked_count_++] = &op;
     return true;
 }
 
 bool io_driver::park(io_op& op) noexcept {
-    if (!op.request_.direct || direct_left_ <= 0 || parked_count_ == most_parked ||
-        home_.virtual_time)
-        return false;
+    if (!op.request_.direct || !parks()) return false;
     if (confidence_ == 0) {
         if (++unparked_reads_ < probe_every) return false;
         unparked_reads_ = 0;
@@ -141,10 +163,13 @@ void io_driver::retry_parked() noexcept {
     bool any = false;
     for (unsigned i = 0; i < count; ++i) {
         io_op& op = *tried[i];
+        io_gate* const gate = op.gate_;
         if (!try_now(op)) {
+            if (gate != nullptr) gate->late = 0;
             submit(op);
         } else {
             any = true;
+            if (gate != nullptr && gate->late != late_limit) ++gate->late;
             finish(op, op.result_);
         }
     }
@@ -219,6 +244,12 @@ cancellation io_driver::cancel(io_op& op) noexcept {
             return cancellation::now;
         case io_op::state::parked:
             unpark(op);
+            // It may not have been asked for yet.
+            if (direct_left_ == 0) direct_left_ = 1;
+            if (op.gate_ != nullptr && op.gate_->late == late_limit && try_now(op)) {
+                finish(op, op.result_);
+                return cancellation::too_late;
+            }
             op.unlink();
             op.state_ = io_op::state::done;
             if (op.gate_ != nullptr) advance(*op.gate_);

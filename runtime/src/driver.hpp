@@ -17,6 +17,8 @@ namespace runnel::detail {
 /// overtakes: a later one is tried when all before it are done.
 struct io_gate {
     list<io_op> waiting;
+    std::uint8_t late = 0;     // so many times in a row what was read came only after a yield
+    std::uint8_t unasked = 0;  // so many reads were parked without asking
 };
 
 /// Between operations and the backend: order per descriptor, direct attempts, cancellation, close.
@@ -37,6 +39,10 @@ public:
     // A read that finds nothing is parked until the loop has nothing else to do, and then tried
     // once more after a sched_yield: a peer on this CPU has often answered by then, and neither
     // side has been to the ring. Where that keeps failing it stops, but for a probe now and then.
+    //
+    // A descriptor whose peer answers so, again and again, is not asked before the yield: that would
+    // be one system call of three for nothing. Such a read is asked for when it is cancelled, since
+    // it must give what was there at once.
     [[nodiscard]] bool has_parked() const noexcept { return parked_count_ != 0; }
     /// Gives the parked operations to the ring.
     void submit_parked() noexcept;
@@ -65,7 +71,9 @@ private:
     scheduler& home_;
     std::unique_ptr<backend> backend_;
     std::vector<std::unique_ptr<page>> pages_;
+    [[nodiscard]] bool parks() const noexcept;
     bool park(io_op& op) noexcept;
+    bool park_unasked(io_op& op) noexcept;
     void unpark(io_op& op) noexcept;
 
     int direct_left_ = direct_per_turn;
@@ -75,6 +83,7 @@ private:
     unsigned parked_count_ = 0;
     unsigned confidence_ = confidence_limit;
     unsigned unparked_reads_ = 0;
+    static constexpr std::uint8_t late_limit = 8, ask_every = 8;
 };
 
 }  // namespace runnel::detail

@@ -14,51 +14,13 @@
 #include <runnel/runnel.hpp>
 
 #include "message_tools.hpp"
+#include "peer_tools.hpp"
 #include "support/catch.hpp"
 #include "support/fds.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
 using namespace std::chrono_literals;
-
-namespace {
-
-constexpr std::size_t large = std::size_t{1} << 20;
-
-ipc::bytes filled(std::size_t size, int with) {
-    return ipc::bytes(size, static_cast<std::byte>(with));
-}
-bool is_filled(const std::optional<ipc::bytes>& got, std::size_t size, int with) {
-    return got && *got == filled(size, with);
-}
-
-/// A large message as it lies in the socket: looked at, not taken.
-struct looked_at {
-    unique_fd segment;
-    ipc::detail::frame_header head;
-    explicit looked_at(int fd, int flags = MSG_PEEK) {
-        ::iovec part{&head, sizeof head};
-        ::msghdr message{};
-        message.msg_iov = &part;
-        message.msg_iovlen = 1;
-        alignas(::cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-        message.msg_control = control;
-        message.msg_controllen = sizeof control;
-        if (::recvmsg(fd, &message, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC) <= 0) return;
-        if (const ::cmsghdr* c = CMSG_FIRSTHDR(&message)) {
-            int number = -1;
-            std::memcpy(&number, CMSG_DATA(c), sizeof number);
-            segment.reset(number);
-        }
-    }
-    [[nodiscard]] ::ino_t inode() const {
-        struct ::stat file{};
-        ::fstat(segment.get(), &file);
-        return file.st_ino;
-    }
-};
-
-}  // namespace
 
 TEST_CASE("a segment is used again once its message was received") {
     run([]() -> task<> {
@@ -253,7 +215,7 @@ TEST_CASE("a peer that truncates a segment, or writes to it, does not harm its s
                 if (i % 3 == 0) CHECK(::ftruncate(fd, 0) == 0);
                 const std::string noise(8192, static_cast<char>(i));
                 CHECK(::pwrite(fd, noise.data(), noise.size(), 0) > 0);
-                if (i % 2 == 0) CHECK(::pwrite(fd, "\1", 1, 0) == 1);  // "received"
+                if (i % 2 == 0) CHECK(::fcntl(fd, F_SETFL, O_NONBLOCK) == 0);  // "received"
                 co_await ends.sender.send(all);
                 auto got = co_await ends.receiver.recv();
                 CHECK(is_filled(got, large, 3));
@@ -271,8 +233,12 @@ TEST_CASE("a peer cannot seal a segment against its sender") {
         {
             const looked_at taken(ends.receiver.native_handle(), 0);
             REQUIRE(taken.segment);
-            REQUIRE(::pwrite(taken.segment.get(), "\1", 1, 0) == 1);
+            REQUIRE(::fcntl(taken.segment.get(), F_SETFL, O_NONBLOCK) == 0);
             CHECK(::fcntl(taken.segment.get(), F_ADD_SEALS, F_SEAL_WRITE) != 0);
+            struct ::stat file{};
+            CHECK(::fstat(taken.segment.get(), &file) == 0);
+            CHECK((file.st_mode & 0111) ==
+                  (::fcntl(taken.segment.get(), F_GET_SEALS) == 1 ? 0111u : 0u));
         }
         co_await ends.sender.send(all);
         auto got = co_await ends.receiver.recv();

@@ -19,6 +19,7 @@ template <class T>
 concept can_be_waited_for = std::convertible_to<const T&, ipc::waitable>;
 static_assert(can_be_waited_for<ipc::receiver<int>> && can_be_waited_for<ipc::connection<int>>);
 static_assert(!can_be_waited_for<ipc::sender<int>> && can_be_waited_for<int>);
+static_assert(!can_be_waited_for<bool> && !can_be_waited_for<long> && !can_be_waited_for<char>);
 static_assert(atomic_awaitable<decltype(ipc::wait_any(1, 2))>);
 
 template <class A>
@@ -30,6 +31,12 @@ task<std::error_code> error_of(A awaited) {
         code = e.code();
     }
     co_return code;
+}
+
+/// What it came to; timed_out if it did not end.
+task<std::error_code> with_timeout_or(task<std::error_code> awaited) {
+    auto code = co_await with_timeout(std::move(awaited), 2s);
+    co_return code.value_or(std::make_error_code(std::errc::timed_out));
 }
 
 }  // namespace
@@ -104,6 +111,43 @@ TEST_CASE("wait_any ends by a timeout, by a close, and at once where an end is c
         const auto bad = co_await error_of(ipc::wait_any(one.first, 1000000));
         CHECK(bad == std::errc::bad_file_descriptor);
     });
+}
+
+TEST_CASE("wait_any refuses what cannot be waited for, even where something else is ready") {
+    run([]() -> task<> {
+        auto one = ipc::pipe<int>();
+        auto two = ipc::pipe<int>();
+        co_await one.second.send(1);
+        const auto bad = [](auto... all) { return error_of(ipc::wait_any(all...)); };
+        std::error_code code = co_await with_timeout_or(bad(-1, one.first.native_handle()));
+        CHECK(code == std::errc::bad_file_descriptor);
+        code = co_await with_timeout_or(bad(one.first.native_handle(), -5));
+        CHECK(code == std::errc::bad_file_descriptor);
+        two.first.close();
+        code = co_await with_timeout_or(error_of(ipc::wait_any(two.first, one.first)));
+        CHECK(code == errc::closed);
+        std::vector<ipc::waitable> some{one.first, two.first};
+        code = co_await with_timeout_or(error_of(ipc::wait_any(some)));
+        CHECK(code == errc::closed);
+        some = {one.first, -1};
+        code = co_await with_timeout_or(error_of(ipc::wait_any(some)));
+        CHECK(code == std::errc::bad_file_descriptor);
+        const ipc::receiver<int> none;
+        code = co_await with_timeout_or(error_of(ipc::wait_any(one.first, none)));
+        CHECK(code == errc::closed);
+    });
+}
+
+TEST_CASE("what is waited for may be known for longer than the loop is there") {
+    std::vector<ipc::waitable> known;
+    auto one = ipc::pipe<int>();
+    run([&]() -> task<> {
+        known.emplace_back(one.first);
+        const auto ready = co_await with_timeout(ipc::wait_any(known), 1ms);
+        CHECK(!ready);
+    });
+    one.first.close();  // in no loop
+    CHECK(known.front().native_handle() == -1);
 }
 
 TEST_CASE("wait_any leaves nothing behind when its loop is destroyed while it waits") {

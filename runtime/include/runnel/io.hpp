@@ -140,6 +140,9 @@ protected:
 
     /// Begins the operation: to be called by await_suspend. False: it is done.
     bool launch(waiter who) noexcept { return start(who); }
+    /// Its turn has come, and nothing was asked of the kernel yet: what only the operation whose turn
+    /// it is should hold can be got here. True: it is over without a system call, with result 0.
+    bool begin() noexcept override { return false; }
     /// Looks at what the system call returned, or at the negative errno; true has it called again.
     /// The descriptor must be left alone if the handle is closed().
     virtual bool step(int result) noexcept = 0;

@@ -54,6 +54,8 @@ public:
 
     /// Suspends while the receivers are too slow. Throws std::system_error: std::errc::broken_pipe
     /// when nobody can receive any more, errc::message_too_long beyond max_message, errc::closed;
+    /// beyond 128 KiB also EMFILE, ENOMEM, ENOSPC or EFBIG (a limit for the size of files), and for
+    /// descriptors that are under way in too many messages ETOOMANYREFS, when nothing was sent;
     /// std::invalid_argument for a value that cannot be encoded, or with more than 253 descriptors.
     auto send(const T& value) { return detail::send_operation<T>(end(), value, nullptr); }
     /// The same; the handles in `value` leave it when they have been sent, and only then.
@@ -137,8 +139,8 @@ public:
     }
     /// Waits for a message and takes with it those that are there already: gives std::vector<T> of
     /// up to `most` messages, or 64 if that is less; empty at the end. For the price of two
-    /// messages. Throws as recv does. A malformed message behind good ones closes the handle, and
-    /// is thrown by what is tried next.
+    /// messages. Throws as recv does. A message behind good ones that is malformed, or that a codec
+    /// throws for, closes the handle, and errc::protocol is thrown by what is tried next.
     auto recv_batch(std::size_t most = 64)
         requires batchable<T>
     {
@@ -234,7 +236,7 @@ struct handle_codec {
     static constexpr std::uint64_t signature = Kind;
     using parts = signature_parts<T>;
     static constexpr bool carries_handles = true;
-    static constexpr std::size_t min_size = 17;
+    static constexpr std::size_t min_size = 18;
     static void encode(encoder& out, const Handle& handle) {
         write_end(out, handle, signature_of<Handle>);
     }

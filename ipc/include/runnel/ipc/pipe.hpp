@@ -22,6 +22,12 @@ namespace runnel::ipc {
 struct pipe_options {
     /// The largest message, encoded, that an end sends or accepts.
     std::size_t max_message = std::size_t{1} << 30;
+    /// Large bodies are sent in memory that earlier ones were received from, for half the price.
+    /// False if a receiver may be hostile: one that writes to what it was sent can make a sender
+    /// stand still, and all of its loop with it, when it writes there again. A hostile sender has one
+    /// such means left, whatever is said here: a descriptor on a file system that it serves itself,
+    /// which is closed on arrival where it does not belong, and to close it can take long.
+    bool reuse_memory = true;
 };
 
 struct simplex_t {
@@ -51,13 +57,13 @@ struct simplex_pipe {
 /// Makes a pipe. Throws std::system_error (EMFILE, ...).
 template <class T>
 [[nodiscard]] duplex_pipe<T> pipe(pipe_options options = {}) {
-    const auto [one, other] = detail::make_ends(options.max_message);
+    const auto [one, other] = detail::make_ends(options.max_message, options.reuse_memory);
     return {detail::handle_access::make<connection<T>>(one),
             detail::handle_access::make<connection<T>>(other)};
 }
 template <class T>
 [[nodiscard]] simplex_pipe<T> pipe(simplex_t, pipe_options options = {}) {
-    const auto [in, out] = detail::make_ends(options.max_message);
+    const auto [in, out] = detail::make_ends(options.max_message, options.reuse_memory);
     return {detail::handle_access::make<receiver<T>>(in),
             detail::handle_access::make<sender<T>>(out)};
 }

@@ -23,13 +23,17 @@
 /// An end is ready when a whole message is there, or the end of all messages; a descriptor, such as
 /// the sentinel of a process, when it is readable or hung up. Nothing is taken, so somebody else
 /// may be faster. The ends and descriptors are borrowed until the co_await is over. An end that was
-/// closed, or that is closed while it is waited for, throws errc::closed. Cancellation: atomic;
+/// closed, or that is closed while it is waited for, throws errc::closed, even if others are ready;
+/// a negative descriptor, or one that is not open, EBADF. Cancellation: atomic;
 /// with_timeout(ipc::wait_any(...), limit) gives empty when none became ready in time.
 namespace runnel::ipc {
 
+class waitable;
 namespace detail {
 class readiness_await;
 class readiness_operation;
+/// Sets found[i] for each that is ready; whether any is. Throws for one that cannot be waited for.
+bool look_at(std::span<const waitable> all, std::span<bool> found);
 }  // namespace detail
 
 /// An end of a pipe, or a descriptor, that is waited for: a reference, which keeps nothing open and
@@ -40,7 +44,9 @@ public:
     template <std::derived_from<detail::message_handle> Handle>
         requires requires(Handle& h) { h.recv(); }
     waitable(const Handle& end) noexcept : waitable(detail::end_access::of(end)) {}
-    waitable(int descriptor) noexcept : descriptor_(descriptor) {}
+    /// An int and nothing that becomes one: true is no descriptor.
+    template <std::same_as<int> Descriptor>
+    waitable(Descriptor descriptor) noexcept : descriptor_(descriptor) {}
     waitable(const waitable& other) noexcept
         : end_(other.end_), descriptor_(other.descriptor_), is_end_(other.is_end_) {
         if (end_ != nullptr) end_->hold();
@@ -63,6 +69,9 @@ public:
 
 private:
     friend class detail::readiness_await;
+    friend bool detail::look_at(std::span<const waitable> all, std::span<bool> found);
+    /// Throws why native_handle() is negative.
+    [[noreturn]] void throw_unusable() const;
     explicit waitable(detail::endpoint* end) noexcept : end_(end), is_end_(true) {
         if (end_ != nullptr) end_->hold();
     }
@@ -100,9 +109,6 @@ public:
 private:
     waitable what_;
 };
-
-/// Sets found[i] for each that is ready; whether any is.
-bool look_at(std::span<const waitable> all, std::span<bool> found);
 
 /// Another receiver can have been faster between the wait and the look: then it goes on.
 template <std::size_t N>

@@ -8,7 +8,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <system_error>
 
 #include <runnel/ipc/detail/message.hpp>
 
@@ -68,12 +67,14 @@ public:
 protected:
     recv_batch_core(endpoint* end, std::size_t size, std::size_t most) noexcept;
     ~recv_batch_core();
-    /// How many datagrams there are; 0 at the end. Throws if waiting failed.
-    std::size_t finish();
+    [[nodiscard]] std::size_t most() const noexcept { return most_; }
+    /// Throws if waiting failed.
+    void finish();
     /// The body of message i; empty behind the last. Throws errc::protocol.
     std::optional<std::span<const std::byte>> next(std::size_t i);
-    /// A message that cannot be decoded: closes the handle, and throws if it is the first.
-    void spoiled(const std::system_error& why, bool first);
+    /// A message that cannot be decoded, for whatever reason: those behind it are gone as well, so
+    /// the handle is closed. True if it is to be thrown now, not by what is tried next.
+    bool spoiled(bool first) noexcept;
 
 private:
     bool step(int result) noexcept override;

@@ -22,7 +22,7 @@ struct handle_access;  // makes handles, in connection.hpp
 /// time.
 class endpoint {
 public:
-    endpoint(unique_fd fd, std::size_t most) noexcept;
+    endpoint(unique_fd fd, std::size_t most, bool reuse) noexcept;
     endpoint(const endpoint&) = delete;
     endpoint& operator=(const endpoint&) = delete;
 
@@ -49,16 +49,25 @@ public:
     /// Whether a datagram with a part of a large body was too much for the send buffer.
     bool narrow = false;
 
+    /// An operation begins: until its end_operation() the loop is there.
     void begin_on(loop& home) noexcept {
         home_ = &home;
+        ++pending_;
         ++users_;
     }
+    void end_operation() noexcept {
+        --pending_;
+        release();
+    }
+    /// What knows it without waiting, such as a handle.
     void hold() noexcept { ++users_; }
     void release() noexcept {
         if (--users_ == 0) delete this;
     }
 
     const std::size_t max_message;
+    /// Whether large bodies are sent in memory that receivers have had before.
+    const bool reuse_memory;
 
 private:
     ~endpoint();
@@ -67,6 +76,7 @@ private:
     unique_fd fd_;
     loop* home_ = nullptr;
     std::size_t users_ = 1;
+    std::size_t pending_ = 0;
     const char* flaw_ = nullptr;
     std::unique_ptr<segment_pool> pool_;
 };
@@ -116,8 +126,8 @@ struct end_access {
 };
 
 /// A socket pair of two fresh ends.
-std::pair<endpoint*, endpoint*> make_ends(std::size_t max_message);
-/// How a handle travels: its descriptor, the signature of what it carries, its limit.
+std::pair<endpoint*, endpoint*> make_ends(std::size_t max_message, bool reuse_memory);
+/// How a handle travels: its descriptor, the signature of what it carries, its options.
 void write_end(encoder& out, const message_handle& handle, std::uint64_t signature);
 /// Null for a handle that was closed when it was sent.
 endpoint* read_end(decoder& in, std::uint64_t signature);

@@ -98,7 +98,11 @@ class recv_await final : public receive_core {
 
 public:
     explicit recv_await(endpoint* end) noexcept
-        : receive_core(end, size != 0 ? way::direct : way::peek, place_) {}
+        : receive_core(end,
+                       size != 0            ? way::direct
+                       : carries_handles<T> ? way::peek
+                                            : way::plain,
+                       place_) {}
     std::optional<T> await_resume() {
         std::optional<contents> got = take();
         if (!got) return std::nullopt;
@@ -120,7 +124,7 @@ private:
 class recv_bytes_await final : public receive_core {
 public:
     recv_bytes_await(endpoint* end, std::size_t most) noexcept
-        : receive_core(end, way::peek, {}), most_(most) {}
+        : receive_core(end, way::plain, {}), most_(most) {}
     std::optional<bytes> await_resume();
 
 private:
@@ -130,7 +134,7 @@ private:
 class recv_bytes_into_await final : public receive_core {
 public:
     recv_bytes_into_await(endpoint* end, std::span<std::byte> buffer, std::size_t offset) noexcept
-        : receive_core(end, way::peek, {}), buffer_(buffer), offset_(offset) {}
+        : receive_core(end, way::plain, {}), buffer_(buffer), offset_(offset) {}
     bool await_suspend(waiter who);
     std::optional<std::size_t> await_resume();
 
@@ -173,17 +177,24 @@ class recv_batch_await final : public recv_batch_core {
 
 public:
     recv_batch_await(endpoint* end, std::size_t most) noexcept : recv_batch_core(end, size, most) {}
+    bool await_suspend(waiter who) {
+        // Not when they have been taken already: they would be lost with the exception.
+        all_.reserve(most());
+        return recv_batch_core::await_suspend(who);
+    }
     std::vector<T> await_resume() {
-        std::vector<T> all;
-        all.reserve(finish());
+        finish();
         try {
             for (std::size_t i = 0; const auto body = next(i); ++i)
-                all.push_back(ipc::decode<T>(*body));
-        } catch (const std::system_error& e) {
-            spoiled(e, all.empty());
+                all_.push_back(ipc::decode<T>(*body));
+        } catch (...) {
+            if (spoiled(all_.empty())) throw;
         }
-        return all;
+        return std::move(all_);
     }
+
+private:
+    std::vector<T> all_;
 };
 
 /// An operation that has not begun: what it is made of, until co_await.

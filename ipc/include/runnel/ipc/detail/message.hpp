@@ -89,9 +89,10 @@ protected:
     void finish();
 
 private:
+    bool begin() noexcept override;
     bool step(int result) noexcept override;
     [[noreturn]] void too_long(std::size_t size, std::size_t accepted) const;
-    void move_to_segment();
+    bool move_to_segment() noexcept;
     void compose(std::size_t beginning) noexcept;
     endpoint* end_;
     bool begun_ = false;
@@ -116,7 +117,8 @@ protected:
     enum class way : std::uint8_t {
         look,    // the message stays where it is
         direct,  // to `place`, which suffices for every right message; descriptors are dropped
-        peek     // look first, so that it is taken only when its descriptors can be held
+        plain,   // look first, so that it is taken only when its segment can be held
+        peek     // the same with the descriptors of a value
     };
     receive_core(endpoint* end, way how, std::span<std::byte> place) noexcept;
     ~receive_core();
@@ -145,6 +147,7 @@ protected:
 private:
     bool step(int result) noexcept override;
     bool consume() noexcept;
+    [[nodiscard]] std::size_t needed(const frame_header& head) const noexcept;
     void read_rest(std::span<std::byte> into, std::size_t at);
     [[noreturn]] void malformed(std::string_view what);
 
