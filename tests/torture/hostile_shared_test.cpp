@@ -132,6 +132,23 @@ TEST_CASE("shared state whose memory is scribbled over gives values or an error,
                                                      }};
                            },
                            seed + 1));
+    check("barrier", scribbled(
+                         [] {
+                             const auto one = std::make_shared<ipc::barrier>(2U);
+                             return hostile_object{
+                                 descriptors_of(*one), [one]() -> task<> {
+                                     const auto arrive = [](ipc::barrier& on) -> task<> {
+                                         try {
+                                             static_cast<void>(co_await on.arrive_and_wait());
+                                         } catch (const std::system_error& e) {
+                                             if (e.code() == make_error_code(errc::protocol)) throw;
+                                             on.reset();  // it has been broken
+                                         }
+                                     };
+                                     co_await when_all(arrive(*one), arrive(*one));
+                                 }};
+                         },
+                         seed + 4));
     check("event", scribbled(
                        [] {
                            const auto one = std::make_shared<ipc::event>();
@@ -166,11 +183,17 @@ TEST_CASE("a channel whose other side scribbles gives records or an error, in ti
                   const auto ends = std::make_shared<ipc::channel_ends<std::byte>>(
                       ipc::channel<std::byte>({.capacity = 1 << 16}));
                   std::vector<int> all = descriptors_of(ends->writer);
+                  const auto writer =
+                      std::make_shared<ipc::channel_writer<std::byte>>(arrived(ends->writer));
                   const auto reader =
                       std::make_shared<ipc::channel_reader<std::byte>>(arrived(ends->reader));
-                  return hostile_object{all, [reader, ends]() -> task<> {
+                  return hostile_object{all, [writer, reader, ends]() -> task<> {
+                                            if (writer->closed()) *writer = arrived(ends->writer);
                                             if (reader->closed()) *reader = arrived(ends->reader);
+                                            auto loan = writer->try_loan(3'000);
+                                            if (loan) loan->publish();
                                             auto view = co_await reader->receive();
+                                            if (!view) co_return;
                                             std::uint64_t sum = 0;
                                             for (const std::byte each : view->span())
                                                 sum += std::to_integer<std::uint64_t>(each);
