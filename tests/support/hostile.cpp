@@ -18,6 +18,7 @@
 #include <runnel/error.hpp>
 #include <runnel/with_timeout.hpp>
 
+#include "support/environment.hpp"
 #include "support/forked.hpp"
 #include "support/kill_storm.hpp"
 
@@ -127,10 +128,11 @@ std::string forger::forged(std::string_view right) {
     return bytes;
 }
 
-hostile_report scribbled(const std::function<hostile_object()>& make, std::uint64_t seed,
-                         unsigned rounds, std::chrono::milliseconds each) {
+hostile_report scribbled(const std::function<hostile_object()>& make, std::uint64_t seed) {
+    constexpr std::chrono::milliseconds each = 120ms;
+    const std::uint64_t rounds = number_from_env("RUNNEL_ROUNDS", 3);
     hostile_report report;
-    for (unsigned round = 0; round < rounds; ++round) {
+    for (std::uint64_t round = 0; round < rounds; ++round) {
         const shared_memory_block memory(sizeof(counters));
         auto* count = memory.as<counters>();
         const hostile_object object = make();

@@ -60,15 +60,13 @@ struct hostile_report {
 std::ostream& operator<<(std::ostream& out, const hostile_report& report);
 
 /// Uses objects while their memory is scribbled over: a victim process awaits operation() again and
-/// again, each with a time limit, for a while, a number of times. `descriptors` are those of the
-/// object, and `make` makes an object and gives an operation on it.
+/// again, each with a time limit, for a while, RUNNEL_ROUNDS times (3 if it is not set).
+/// `descriptors` are those of the object, and `make` makes an object and gives an operation on it.
 struct hostile_object {
     std::vector<int> descriptors;
     std::function<task<>()> operation;
 };
-hostile_report scribbled(const std::function<hostile_object()>& make, std::uint64_t seed,
-                         unsigned rounds = 8,
-                         std::chrono::milliseconds each = std::chrono::milliseconds(250));
+hostile_report scribbled(const std::function<hostile_object()>& make, std::uint64_t seed);
 
 /// The descriptors of a handle; they stay the handle's.
 template <class Handle>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Random cancels of random operations, and a ledger: nothing is lost, nothing comes twice.
 // RUNNEL_SEED repeats a run; RUNNEL_TORTURE says how many cancels (a million, if it is not set;
-// fewer with sanitizers).
+// fewer in builds that are not optimised, or have sanitizers).
 #include <array>
 #include <charconv>
 #include <cstdlib>
@@ -41,6 +41,8 @@ std::uint64_t number_from(const char* name, std::uint64_t otherwise) {
 #endif
 #ifdef RUNNEL_TEST_SANITIZED
 constexpr std::uint64_t default_cancels = 50'000;
+#elif !defined(__OPTIMIZE__)
+constexpr std::uint64_t default_cancels = 200'000;
 #else
 constexpr std::uint64_t default_cancels = 1'000'000;
 #endif

@@ -268,7 +268,7 @@ TEST_CASE("a process killed after any instruction of lock or unlock leaves a usa
 TEST_CASE("a process killed after any instruction of a short section marks its lock",
           "[every_instruction]") {
     step_options options;
-    options.sample = 2000;
+    options.sample = 300;
     CHECK(step_kill<short_section>("robust lock, section", options).violations == 0);
 }
 
