@@ -10,7 +10,7 @@
 #include <runnel/ipc/semaphore.hpp>
 #include <runnel/ipc/value.hpp>
 
-#include "shared_tools.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -77,6 +77,17 @@ TEST_CASE("_TestLock.test_rlock: as often as it was locked", "[cpython]") {
         }
         auto again = co_await m.lock();
         CHECK(again);
+    });
+}
+
+TEST_CASE("_TestLock.test_lock_context: held until the guard is dropped", "[cpython]") {
+    both_ways([]() -> task<> {
+        const ipc::mutex m;
+        {
+            const auto held = co_await m.lock();
+            CHECK(!m.try_lock());
+        }
+        CHECK(m.try_lock());
     });
 }
 
@@ -257,6 +268,38 @@ TEST_CASE("_TestEvent.test_event", "[cpython]") {
     });
 }
 
+TEST_CASE("_TestBarrier.test_barrier: nobody passes before all have come", "[cpython]") {
+    both_ways([]() -> task<> {
+        const ipc::barrier b(parties);
+        const ipc::value<int> arrived(0);
+        co_await in_all(
+            [](ipc::barrier its, ipc::value<int> counter) -> task<> {
+                counter.fetch_add(1);
+                co_await its.arrive_and_wait();
+                if (counter.load() != parties) ::_exit(3);
+            },
+            b, arrived);
+        CHECK(!b.broken());
+    });
+}
+
+TEST_CASE("_TestBarrier.test_action: done once, before anybody goes on", "[cpython]") {
+    both_ways([]() -> task<> {
+        const ipc::barrier b(parties);
+        const ipc::value<int> done(0);
+        co_await in_all(
+            [](ipc::barrier its, ipc::value<int> counter) -> task<> {
+                // Who gets 0 does it, and all wait for that.
+                const auto number = co_await its.arrive_and_wait();
+                if (number == 0) counter.fetch_add(1);
+                co_await its.arrive_and_wait();
+                if (counter.load() != 1) ::_exit(3);
+            },
+            b, done);
+        CHECK(done.load() == 1);
+    });
+}
+
 TEST_CASE("_TestBarrier.test_barrier_10: in step", "[cpython]") {
     both_ways([]() -> task<> {
         const ipc::barrier b(parties);
@@ -340,6 +383,21 @@ TEST_CASE("_TestBarrier.test_timeout: who gives up has not come, abort() breaks 
     });
 }
 
+TEST_CASE("_TestBarrier.test_default_timeout: the barrier is as before for who comes later",
+          "[cpython]") {
+    both_ways([]() -> task<> {
+        const ipc::barrier b(2);
+        auto alone = co_await with_timeout(b.arrive_and_wait(), 1ms);
+        CHECK(!alone);
+        CHECK(b.waiting() == 0);
+        auto child = ipc::spawn([](ipc::barrier its) -> task<> { co_await its.arrive_and_wait(); },
+                                b.share());
+        auto both = co_await with_timeout(b.arrive_and_wait(), 10s);
+        CHECK(both);
+        co_await child.join();
+    });
+}
+
 TEST_CASE("_TestBarrier.test_single_thread, test_thousand", "[cpython]") {
     both_ways([]() -> task<> {
         const ipc::barrier alone(1);
@@ -365,15 +423,15 @@ TEST_CASE("hang of Python: the holder of a lock is killed, and the next one acqu
           "[cpython]") {
     both_ways([]() -> task<> {
         const ipc::mutex m;
-        auto up = make_pipe();
+        signal_pipe up;
         auto holder = ipc::spawn(
             [](ipc::mutex its, unique_fd say) -> task<> {
                 auto held = co_await its.lock();
                 tell(say);
                 co_await sleep_for(1h);
             },
-            m.share(), std::move(up.second));
-        bool is_held = co_await told(up.first);
+            m.share(), std::move(up.say));
+        bool is_held = co_await told(up.hear);
         CHECK(is_held);
         holder.kill();
         auto held = co_await with_timeout(m.lock(), 20s);
@@ -386,14 +444,14 @@ TEST_CASE("hang of Python: the holder of a lock is killed, and the next one acqu
 TEST_CASE("hang of Python: a waiter of an event is killed, and set() blocks nobody", "[cpython]") {
     both_ways([]() -> task<> {
         const ipc::event e;
-        auto up = make_pipe();
+        signal_pipe up;
         auto waits = ipc::spawn(
             [](ipc::event its, unique_fd say) -> task<> {
                 tell(say);
                 co_await its.wait();
             },
-            e.share(), std::move(up.second));
-        bool is_up = co_await told(up.first);
+            e.share(), std::move(up.say));
+        bool is_up = co_await told(up.hear);
         CHECK(is_up);
         co_await sleep_for(2ms);
         waits.kill();

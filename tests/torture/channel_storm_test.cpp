@@ -7,7 +7,6 @@
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <iostream>
 #include <optional>
@@ -104,15 +103,12 @@ public:
     explicit storm(const char* what)
         : random_(announced_seed(what)),
           kills_(number_from_env("RUNNEL_KILLS", sanitized ? 50 : 150)),
-          what_(what) {
-        if (const char* before = std::getenv("RUNNEL_DISABLE")) kept_ = before;
-    }
+          what_(what) {}
     ~storm() {
         for (const ::pid_t pid : living_) {
             ::kill(pid, SIGKILL);
             reaped(pid);
         }
-        set_futex(true);
     }
     storm(const storm&) = delete;
     storm& operator=(const storm&) = delete;
@@ -120,7 +116,8 @@ public:
     [[nodiscard]] bool over() const { return killed_ >= kills_ || failed_ + hung_ + lost_ != 0; }
     /// Every fourth round is as on a kernel before 6.7.
     void begin_round() {
-        set_futex(++rounds_ % 4 != 0);
+        no_futex_.reset();
+        no_futex_.emplace(++rounds_ % 4 == 0);
         all_.published = 0;
         for (auto& each : all_.seen) each = 0;
     }
@@ -178,18 +175,10 @@ public:
     }
 
 private:
-    void set_futex(bool on) const {
-        if (!on)
-            ::setenv("RUNNEL_DISABLE", "futex", 1);
-        else if (kept_)
-            ::setenv("RUNNEL_DISABLE", kept_->c_str(), 1);
-        else
-            ::unsetenv("RUNNEL_DISABLE");
-    }
     std::mt19937_64 random_;
     const std::uint64_t kills_;
     const char* what_;
-    std::optional<std::string> kept_;
+    std::optional<without_futex> no_futex_;
     shared_memory_block memory_{sizeof(said)};
     said& all_ = *memory_.as<said>();
     std::vector<::pid_t> living_;
