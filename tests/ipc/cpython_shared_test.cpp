@@ -72,16 +72,17 @@ TEST_CASE("_TestValue.test_getobj_getlock: a value has no lock, and one beside i
 TEST_CASE("_TestArray.test_getobj_getlock_obj: an array's lock is for all of it", "[cpython]") {
     both_ways([]() -> task<> {
         const ipc::array<int> a(10);
+        signal_pipe tried;
         auto held = co_await a.lock();
         auto child = ipc::spawn(
-            [](ipc::array<int> its) -> task<int> {
-                auto not_now = co_await with_timeout(its.lock(), 1ms);
-                if (not_now) co_return 1;
+            [](ipc::array<int> its, unique_fd say) -> task<int> {
+                if (its.try_lock()) co_return 1;
+                tell(say);
                 auto all = co_await its.lock();
                 co_return all[0] == 7 && all[9] == 7 ? 0 : 2;
             },
-            a.share());
-        co_await until_asleep(child.pid());
+            a.share(), std::move(tried.say));
+        co_await told(tried.hear);
         held[0] = 7;
         held[9] = 7;
         held.unlock();
