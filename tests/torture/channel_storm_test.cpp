@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <iostream>
+#include <memory>
 #include <optional>
 #include <random>
 #include <stdexcept>
@@ -116,8 +117,8 @@ public:
     [[nodiscard]] bool over() const { return killed_ >= kills_ || failed_ + hung_ + lost_ != 0; }
     /// Every fourth round is as on a kernel before 6.7.
     void begin_round() {
-        no_futex_.reset();
-        no_futex_.emplace(++rounds_ % 4 == 0);
+        no_futex_.reset();  // the one before it first
+        no_futex_ = std::make_unique<without_futex>(++rounds_ % 4 == 0);
         all_.published = 0;
         for (auto& each : all_.seen) each = 0;
     }
@@ -178,7 +179,7 @@ private:
     std::mt19937_64 random_;
     const std::uint64_t kills_;
     const char* what_;
-    std::optional<without_futex> no_futex_;
+    std::unique_ptr<without_futex> no_futex_;
     shared_memory_block memory_{sizeof(said)};
     said& all_ = *memory_.as<said>();
     std::vector<::pid_t> living_;
