@@ -64,7 +64,8 @@ queue_memory::queue_memory(unique_fd memory, unique_fd leased, bell_register sle
     settings_ = common_->settings;
     same_pids_ = common_->pid_space == pid_space();
     if (settings_.units < 1 || (settings_.units & (settings_.units - 1)) != 0 ||
-        std::size_t{settings_.units} * unit != memory_.body_size())
+        std::size_t{settings_.units} * unit != memory_.body_size() ||
+        (settings_.lease != 0) != bool(leased))
         throw_error(errc::protocol, "attach", "ipc queue: its settings make no sense");
     if (settings_.lease != 0) leases_.attach(std::move(leased), largest_item());
 }

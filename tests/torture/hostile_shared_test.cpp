@@ -7,7 +7,10 @@
 #include <iostream>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include <unistd.h>
 
 #include <runnel/ipc.hpp>
 #include <runnel/runnel.hpp>
@@ -171,6 +174,26 @@ TEST_CASE("shared state whose memory is scribbled over gives values or an error,
                                                 }};
                       },
                       seed + 3));
+}
+
+TEST_CASE("a lock that is said to be held by one who lives is not waited for without end",
+          "[hostile]") {
+    const support::no_leaks leaks;
+    const ipc::semaphore one(1U);
+    const int memory = descriptors_of(one)[0];
+    const auto patience = std::exchange(ipc::detail::object_section::patience, 50ms);
+    const std::uint32_t init = 1;
+    const auto at = static_cast<::off_t>(ipc::detail::object_memory::page_size) - 16;
+    REQUIRE(::pwrite(memory, &init, sizeof init, at) == sizeof init);
+    std::error_code why;
+    try {
+        one.release();
+    } catch (const std::system_error& e) {
+        why = e.code();
+    }
+    ipc::detail::object_section::patience = patience;
+    CHECK(why == make_error_code(errc::protocol));
+    CHECK(one.available() == 1);
 }
 
 TEST_CASE("a channel whose other side scribbles gives records or an error, in time", "[hostile]") {
