@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A queue, used while its memory is overwritten: it gives items or errors. The input is which queue,
-// and then steps: one byte each, and what it needs.
+// A queue, used while its memory is overwritten: it gives items or errors. The input is which
+// queue, and then steps: one byte each, and what it needs.
 #include <cstddef>
 #include <cstdint>
 #include <optional>

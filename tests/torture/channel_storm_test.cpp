@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The sides of channels and broadcasts are killed at random moments: who is left gets whole records,
-// all that were published, in order, and then the end. RUNNEL_SEED repeats the moments; RUNNEL_KILLS
-// says how many a test case (150 if it is not set).
+// The sides of channels and broadcasts are killed at random moments: who is left gets whole
+// records, all that were published, in order, and then the end. RUNNEL_SEED repeats the moments;
+// RUNNEL_KILLS says how many a test case (150 if it is not set).
 #include <atomic>
 #include <chrono>
 #include <csignal>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What lies in shared memory is scribbled over by one who keeps to no rule, while others use it: they
-// get values or errors, and go on. RUNNEL_SEED repeats it.
+// What lies in shared memory is scribbled over by one who keeps to no rule, while others use it:
+// they get values or errors, and go on. RUNNEL_SEED repeats it, RUNNEL_ROUNDS says how often.
 #include <array>
 #include <cstdint>
 #include <functional>

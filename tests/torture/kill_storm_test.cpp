@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Processes that use one object are killed at random moments and started again. RUNNEL_SEED repeats
-// the moments; RUNNEL_KILLS says how many (150 a test case if it is not set), and they have more time
-// then.
+// the moments; RUNNEL_KILLS says how many (150 a test case if it is not set), and they have more
+// time then.
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
