@@ -44,7 +44,7 @@ task<cost> least(One one) {
     for (std::uint64_t i = 0; i < windows; ++i) {
         const std::uint64_t calls_before = calls();
         const std::uint64_t allocated = allocations();
-        for (std::uint64_t k = 0; k < window; ++k) co_await one(number++);
+        for (std::uint64_t k = 0; k < window; ++k, ++number) co_await one(number);
         best.calls = std::min(best.calls, calls() - calls_before);
         best.allocations = std::min<std::uint64_t>(best.allocations, allocations() - allocated);
     }
@@ -53,7 +53,7 @@ task<cost> least(One one) {
 }
 
 task<cost> put_all(ipc::putter<std::uint64_t> out) {
-    auto one = [&](std::uint64_t number) { return out.put(number); };
+    auto one = [&](const std::uint64_t& number) { return out.put(number); };
     co_return co_await least(one);
 }
 task<cost> get_all(ipc::getter<std::uint64_t> in) {

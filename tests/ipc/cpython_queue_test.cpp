@@ -138,7 +138,8 @@ TEST_CASE("test_closed_queue_put_get_exceptions: closed queues refuse", "[cpytho
         auto q = ipc::queue<int>();
         q.putter.close();
         q.getter.close();
-        auto code = co_await error_of([&] { return q.putter.put(1); });
+        const int item = 1;  // put borrows it until it is over
+        auto code = co_await error_of([&] { return q.putter.put(item); });
         CHECK(code == errc::closed);
         code = co_await error_of([&] { return q.getter.get(); });
         CHECK(code == errc::closed);
@@ -269,7 +270,8 @@ TEST_CASE("test_shutdown_all_methods_in_many_threads: all who wait are told", "[
             for (int i = 0; i < 4; ++i)
                 all.push_back(ipc::spawn(
                     [](ipc::putter<int> out, ipc::value<int> counter) -> task<> {
-                        auto code = co_await error_of([&] { return out.put(2); });
+                        const int item = 2;
+                        auto code = co_await error_of([&] { return out.put(item); });
                         if (code == errc::closed) count_in(std::move(counter));
                     },
                     full.putter.share(), told.share()));
