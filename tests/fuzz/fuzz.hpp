@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <span>
@@ -148,6 +149,7 @@ void attempt(F&& what) {
             known = known || e.code() == make_error_code(each);
         // A table that is full: of readers, of processes that get.
         known = known || e.code().value() == EAGAIN || e.code().value() == EUSERS;
+        if (!known) std::fprintf(stderr, "not one of the defined errors: %s\n", e.what());
         require(known);
     }
 }
