@@ -58,19 +58,18 @@ public:
     static constexpr object_type type{
         .name = "barrier", .kind = kind_barrier, .body = presence_table::size};
 
-    explicit barrier_state(std::uint32_t parties) : shared_object(type) {
-        places.initialise();
+    explicit barrier_state(std::uint32_t parties) : shared_object(type), parties_(parties) {
         own().parties = parties;
         own().gate = join(1, whole);
         memory_.publish();
     }
-    explicit barrier_state(decoder& in) : shared_object(type, in) {
-        if (own().parties.load() == 0) in.fail("a barrier for nobody");
+    explicit barrier_state(decoder& in) : shared_object(type, in), parties_(own().parties.load()) {
+        if (parties_ == 0) in.fail("a barrier for nobody");
     }
     wait_hub* make_hub(std::shared_ptr<shared_object> self, loop& home) override;
 
     [[nodiscard]] gate_word gate() const noexcept { return split<gate_word>(own().gate.load()); }
-    [[nodiscard]] std::uint32_t parties() const noexcept { return own().parties.load(); }
+    [[nodiscard]] std::uint32_t parties() const noexcept { return parties_; }
     [[nodiscard]] bool any_dead() const noexcept {
         const std::size_t used = places.used();
         for (std::size_t i = 0; i < used; ++i)
@@ -135,7 +134,8 @@ public:
         own().gate.store(join(now.round, aborted));
     }
     void reset() {
-        for (std::size_t i = 0; i < presence_table::most; ++i)
+        const std::size_t used = places.used();
+        for (std::size_t i = 0; i < used; ++i)
             if (places.dead(i)) places.bury(*this, i);
         object_section inside(*this);
         const gate_word now = gate();
@@ -153,12 +153,13 @@ public:
     }
 
 private:
+    const std::uint32_t parties_;  // as it was attached, whatever is written there since
     [[nodiscard]] barrier_head& own() const noexcept {
         return *reinterpret_cast<barrier_head*>(head());
     }
 
 public:
-    const presence_table places{memory_.body(), own().places};
+    const presence_table places{memory_, own().places};
 };
 
 namespace {

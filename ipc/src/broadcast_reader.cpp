@@ -221,7 +221,7 @@ broadcast_reader_core* broadcast_reader_core::share() {
         if (one.token.load() != free) continue;
         // The writer is told first: whoever dies after that is missed.
         if (!notify(notices_.get(), {where.token, where.slot}, its_writers.get()))
-            throw_errno(errno, "share", object);
+            throw_errno(errno == ECONNRESET ? EPIPE : errno, "share", object);
         if (!one.token.compare_exchange_strong(free, where.token)) continue;
         one.words.asleep.store(0);
         one.expected.store(expected_);

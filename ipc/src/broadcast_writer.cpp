@@ -216,8 +216,12 @@ bool broadcast_writer_core::overwrite(std::uint64_t span) noexcept {
     // Somewhat more than is needed, so that it is not needed each time.
     const std::uint64_t wanted = span + std::min(limit_ - span, limit_ / 8);
     std::uint64_t low = floor_;
-    while (low != tail_ && reserved_ + wanted - low > limit_)
-        low += header_at(place(low)).load(std::memory_order_relaxed) >> 32;
+    while (!stopped_ && low != tail_ && reserved_ + wanted - low > limit_) {
+        const std::uint64_t past = header_at(place(low)).load(std::memory_order_relaxed) >> 32;
+        // Somebody else has written there, such as one who had this handle before.
+        if (past == 0 || past > tail_ - low || (past & (step_ - 1)) != 0) fail();
+        low += past;
+    }
     if (stopped_) return false;
     floor_ = low;
     more().low.store(low, std::memory_order_relaxed);

@@ -15,55 +15,34 @@
 
 namespace runnel::ipc::detail {
 
-static_assert(sizeof(place) <= 64);
-
-void presence_table::initialise() const {
-    ::pthread_mutexattr_t how;
-    ::pthread_mutexattr_init(&how);
-    ::pthread_mutexattr_setpshared(&how, PTHREAD_PROCESS_SHARED);
-    ::pthread_mutexattr_setrobust(&how, PTHREAD_MUTEX_ROBUST);
-    for (std::size_t i = 0; i < most; ++i) ::pthread_mutex_init(&places_[i].alive, &how);
-    ::pthread_mutexattr_destroy(&how);
-}
+static_assert(sizeof(place) <= object_memory::line_room);
 
 std::size_t presence_table::used() const noexcept {
     return std::min<std::size_t>(used_.load(std::memory_order_acquire), most);
 }
 
 std::uint32_t presence_table::holder(std::size_t i) const noexcept {
-    const std::uint32_t word = word_of(places_[i].alive);
-    return (word & FUTEX_OWNER_DIED) != 0 ? 0 : word & FUTEX_TID_MASK;
+    return life_mark::holder_of(mark_of(i));
 }
 bool presence_table::held(std::size_t i) const noexcept { return holder(i) != 0; }
-bool presence_table::dead(std::size_t i) const noexcept {
-    return (word_of(places_[i].alive) & FUTEX_OWNER_DIED) != 0;
-}
+bool presence_table::dead(std::size_t i) const noexcept { return life_mark::dead(mark_of(i)); }
 
-bool presence_table::try_take(shared_object& of, std::size_t i) const {
-    place& here = places_[i];
-    const int error = ::pthread_mutex_trylock(&here.alive);
-    if (error == EBUSY) return false;
-    if (error != 0 && error != EOWNERDEAD)
-        throw_errno(error, "take part in", std::string("ipc ") + of.name());
-    if (error == EOWNERDEAD) ::pthread_mutex_consistent(&here.alive);
-    // What the dead had counts again from the trylock to the store below.
-    try {
-        object_section inside(of);
-        inside.ring();
-        here.turn.fetch_add(1);
-        here.state.store(0);
-    } catch (...) {
-        ::pthread_mutex_unlock(&here.alive);
-        throw;
-    }
+bool presence_table::try_take(shared_object& of, life_mark& mark, std::size_t i) const {
     std::uint32_t seen = used_.load();
     while (seen < i + 1 && !used_.compare_exchange_weak(seen, static_cast<std::uint32_t>(i + 1))) {
     }
+    if (mark.take(memory_, offset_ + i * life_mark::page_size) == life_mark::got::no) return false;
+    // What the dead had counts again from there to the store below.
+    try {
+        object_section inside(of);
+        inside.ring();
+        (*this)[i].turn.fetch_add(1);
+        (*this)[i].state.store(0);
+    } catch (...) {
+        mark.give_up();
+        throw;
+    }
     return true;
-}
-
-bool presence_table::give_back(std::size_t i) const noexcept {
-    return ::pthread_mutex_unlock(&places_[i].alive) == 0;
 }
 
 void presence_table::full(const shared_object& of) {
@@ -139,8 +118,7 @@ void presence_hub::give_up_place() noexcept {
         table_[own_].state.store(0);
     } catch (const std::exception&) {
     }
-    // A thread that lives must not have a lock in memory that is gone: rather the memory stays.
-    if (!table_.give_back(own_)) static_cast<void>(new std::shared_ptr<shared_object>(object_));
+    mark_.give_up();
     own_ = none;
 }
 

@@ -7,36 +7,36 @@
 #include <memory>
 #include <vector>
 
-#include <pthread.h>
-
 #include <runnel/ipc/detail/shared_object.hpp>
 #include <runnel/watch.hpp>
 
+#include "life_mark.hpp"
+
 // Who is there: each loop that takes part in an object has a place in its memory, as long as it
-// lives. A place is held by a robust mutex of the loop's thread, so the kernel itself says, in one
-// store, that its holder has died, and what is written in the place counts no more from then on.
+// lives. A place is held by a mark of the loop's thread, so the kernel itself says, in one store,
+// that its holder has died, and what is written in the place counts no more from then on.
 // Who waits watches the threads of the others by their pidfds.
 
 namespace runnel::ipc::detail {
 
 struct place {
-    ::pthread_mutex_t alive;
-    std::atomic<std::uint32_t> turn;  // of those who have held the place: each has its own
-    std::atomic<std::uint32_t> spare;
     std::atomic<std::uint64_t> state;  // the object's; zero when the place is taken
+    std::atomic<std::uint32_t> turn;   // of those who have held the place: each has its own
 };
 
 class presence_table {
 public:
     static constexpr std::size_t most = 128;  // loops that take part in one object at a time
-    static constexpr std::size_t size = most * sizeof(place);
+    /// Each is at the end of a page of its own, as its mark has to be.
+    static constexpr std::size_t size = most * life_mark::page_size;
 
-    presence_table(std::byte* at, std::atomic<std::uint32_t>& used) noexcept
-        : places_(reinterpret_cast<place*>(at)), used_(used) {}
-    /// For a new object.
-    void initialise() const;
+    /// In the body of an object's memory.
+    presence_table(const object_memory& of, std::atomic<std::uint32_t>& used) noexcept
+        : memory_(of.fd()), offset_(of.body_offset()), places_(of.body()), used_(used) {}
 
-    [[nodiscard]] place& operator[](std::size_t i) const noexcept { return places_[i]; }
+    [[nodiscard]] place& operator[](std::size_t i) const noexcept {
+        return *reinterpret_cast<place*>(page(i) + object_memory::page_room);
+    }
     /// No place behind has ever been taken.
     [[nodiscard]] std::size_t used() const noexcept;
     /// Its holder lives.
@@ -46,27 +46,34 @@ public:
     [[nodiscard]] std::uint32_t holder(std::size_t i) const noexcept;
 
     /// Takes a place for this thread, of a kind that may still be `wanted` (a dead one may be
-    /// needed as it is). Throws std::system_error if there is none.
+    /// needed as it is), as long as the mark is. Throws std::system_error if there is none.
     template <class Wanted>
-    std::size_t take(shared_object& of, Wanted&& wanted) const;
-    /// Gives it back, on the thread that took it; false on another one.
-    bool give_back(std::size_t i) const noexcept;
+    std::size_t take(shared_object& of, life_mark& mark, Wanted&& wanted) const;
     /// Makes the place of somebody who died a free one.
     void bury(shared_object& of, std::size_t i) const {
-        if (try_take(of, i)) give_back(i);
+        life_mark mark;
+        try_take(of, mark, i);
     }
 
 private:
-    bool try_take(shared_object& of, std::size_t i) const;
+    bool try_take(shared_object& of, life_mark& mark, std::size_t i) const;
     [[noreturn]] static void full(const shared_object& of);
-    place* places_;
+    [[nodiscard]] std::byte* page(std::size_t i) const noexcept {
+        return places_ + i * life_mark::page_size;
+    }
+    [[nodiscard]] life_mark::word& mark_of(std::size_t i) const noexcept {
+        return *reinterpret_cast<life_mark::word*>(page(i) + life_mark::at);
+    }
+    int memory_;
+    std::size_t offset_;
+    std::byte* places_;
     std::atomic<std::uint32_t>& used_;
 };
 
 template <class Wanted>
-std::size_t presence_table::take(shared_object& of, Wanted&& wanted) const {
+std::size_t presence_table::take(shared_object& of, life_mark& mark, Wanted&& wanted) const {
     for (std::size_t i = 0; i < most; ++i)
-        if (!held(i) && wanted(i) && try_take(of, i)) return i;
+        if (!held(i) && wanted(i) && try_take(of, mark, i)) return i;
     full(of);
 }
 
@@ -85,7 +92,7 @@ public:
     /// Takes one if there is none.
     template <class Wanted>
     std::size_t take_place(Wanted&& wanted) {
-        if (own_ == none) own_ = table_.take(*object_, wanted);
+        if (own_ == none) own_ = table_.take(*object_, mark_, wanted);
         return own_;
     }
 
@@ -113,6 +120,7 @@ private:
     std::shared_ptr<shared_object> object_;
     presence_table table_;
     std::size_t own_ = none;
+    life_mark mark_;                                 // of the own place
     std::vector<std::unique_ptr<watched>> watched_;  // one a place
 };
 

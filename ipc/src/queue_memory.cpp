@@ -69,7 +69,8 @@ queue_memory::queue_memory(unique_fd memory, unique_fd leased, bell_register sle
         throw_errno(EOPNOTSUPP, "attach",
                     "ipc queue: it is of another pid namespace, or there is no /proc");
     if (settings_.units < 1 || (settings_.units & (settings_.units - 1)) != 0 ||
-        std::size_t{settings_.units} * unit != memory_.body_size())
+        std::size_t{settings_.units} * unit != memory_.body_size() ||
+        (settings_.lease != 0) != bool(leased))
         throw_error(errc::protocol, "attach", "ipc queue: its settings make no sense");
     if (settings_.lease != 0) leases_.attach(std::move(leased), largest_item());
 }

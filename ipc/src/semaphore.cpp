@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 
+#include <runnel/error.hpp>
 #include <runnel/loop.hpp>
 
 #include "owner.hpp"
@@ -33,16 +34,16 @@ public:
     static constexpr object_type type{
         .name = "semaphore", .kind = kind_semaphore, .body = presence_table::size};
 
-    semaphore_state(std::uint32_t count, std::uint32_t bound) : shared_object(type) {
-        places.initialise();
+    semaphore_state(std::uint32_t count, std::uint32_t bound) : shared_object(type), bound_(bound) {
         own().permits = count;
         own().bound = bound;
         memory_.publish();
     }
-    explicit semaphore_state(decoder& in) : shared_object(type, in) {}
+    explicit semaphore_state(decoder& in) : shared_object(type, in), bound_(own().bound.load()) {
+        if (bound_ > semaphore::unbounded) in.fail("a semaphore with an impossible bound");
+    }
     wait_hub* make_hub(std::shared_ptr<shared_object> self, loop& home) override;
 
-    [[nodiscard]] std::uint32_t bound() const noexcept { return own().bound.load(); }
     [[nodiscard]] std::uint32_t units(std::size_t i) const noexcept {
         return places.held(i) ? static_cast<std::uint32_t>(places[i].state.load()) : 0;
     }
@@ -62,7 +63,9 @@ public:
     void release(std::uint32_t n) {
         object_section inside(*this);
         const std::uint32_t now = own().permits.load();
-        if (n > bound() || now > bound() - n)
+        if (now > bound_)
+            throw_error(errc::protocol, "release", "ipc semaphore: its memory makes no sense");
+        if (n > bound_ - now)
             throw std::invalid_argument("release on ipc semaphore: above its bound");
         inside.ring();
         own().permits.store(now + n);
@@ -94,18 +97,19 @@ public:
         here.state.store(held - n);
     }
     void check(std::uint32_t n, const char* operation) const {
-        if (n > bound())
+        if (n > bound_)
             throw std::invalid_argument(std::string(operation) +
                                         " on ipc semaphore: more than its bound");
     }
 
 private:
+    const std::uint32_t bound_;  // as it was attached, whatever is written there since
     [[nodiscard]] semaphore_head& own() const noexcept {
         return *reinterpret_cast<semaphore_head*>(head());
     }
 
 public:
-    const presence_table places{memory_.body(), own().places};
+    const presence_table places{memory_, own().places};
 };
 
 namespace {
@@ -146,8 +150,14 @@ bool semaphore_wait::serve() noexcept {
         }
         return taken_ = use_->as<semaphore_state>().try_acquire(wanted_);
     } catch (const std::exception&) {
-        return false;
+        error_ = std::current_exception();
+        return true;
     }
+}
+
+void semaphore_wait::finish() {
+    taken_ = false;
+    if (error_) std::rethrow_exception(error_);
 }
 
 semaphore_wait::~semaphore_wait() {

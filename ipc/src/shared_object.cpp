@@ -25,14 +25,29 @@ void shared_object::write(encoder& out) const {
 
 object_section::object_section(shared_object& of) : object_(of) {
     robust_lock::got how = of.lock_.lock();
-    while (how == robust_lock::got::no) {
-        if (of.lock_.forged())
-            throw_error(errc::protocol, "change",
-                        std::string("ipc ") + of.name() + ": its lock has been overwritten");
-        how = of.lock_.lock();
-    }
+    if (how == robust_lock::got::no) [[unlikely]]
+        how = insist(of);
     // Whoever died inside may have taken the sleepers' word for it, and not rung.
     if (how == robust_lock::got::from_the_dead) ring_sleepers(of.rings(), of.registered_);
+}
+
+robust_lock::got object_section::insist(shared_object& of) {
+    const auto refuse = [&](const char* why) {
+        throw_error(errc::protocol, "change", std::string("ipc ") + of.name() + why);
+    };
+    std::uint32_t holder = of.lock_.holder();
+    auto since = std::chrono::steady_clock::now();
+    for (;;) {
+        if (of.lock_.forged()) refuse(": its lock has been overwritten");
+        const robust_lock::got how = of.lock_.lock();
+        if (how != robust_lock::got::no) return how;
+        const auto now = std::chrono::steady_clock::now();
+        if (const std::uint32_t next = of.lock_.holder(); next != holder) {
+            holder = next;
+            since = now;
+        }
+        if (now - since > patience) refuse(": its lock is not given back");
+    }
 }
 
 object_use::~object_use() {

@@ -80,6 +80,17 @@ TEST_CASE("_TestLock.test_rlock: as often as it was locked", "[cpython]") {
     });
 }
 
+TEST_CASE("_TestLock.test_lock_context: held until the guard is dropped", "[cpython]") {
+    both_ways([]() -> task<> {
+        const ipc::mutex m;
+        {
+            const auto held = co_await m.lock();
+            CHECK(!m.try_lock());
+        }
+        CHECK(m.try_lock());
+    });
+}
+
 TEST_CASE("_TestSemaphore.test_semaphore: it counts", "[cpython]") {
     const ipc::semaphore s(2);
     for (std::uint32_t left : {1u, 0u}) {
@@ -257,6 +268,38 @@ TEST_CASE("_TestEvent.test_event", "[cpython]") {
     });
 }
 
+TEST_CASE("_TestBarrier.test_barrier: nobody passes before all have come", "[cpython]") {
+    both_ways([]() -> task<> {
+        const ipc::barrier b(parties);
+        const ipc::value<int> arrived(0);
+        co_await in_all(
+            [](ipc::barrier its, ipc::value<int> counter) -> task<> {
+                counter.fetch_add(1);
+                co_await its.arrive_and_wait();
+                if (counter.load() != parties) ::_exit(3);
+            },
+            b, arrived);
+        CHECK(!b.broken());
+    });
+}
+
+TEST_CASE("_TestBarrier.test_action: done once, before anybody goes on", "[cpython]") {
+    both_ways([]() -> task<> {
+        const ipc::barrier b(parties);
+        const ipc::value<int> done(0);
+        co_await in_all(
+            [](ipc::barrier its, ipc::value<int> counter) -> task<> {
+                // Who gets 0 does it, and all wait for that.
+                const auto number = co_await its.arrive_and_wait();
+                if (number == 0) counter.fetch_add(1);
+                co_await its.arrive_and_wait();
+                if (counter.load() != 1) ::_exit(3);
+            },
+            b, done);
+        CHECK(done.load() == 1);
+    });
+}
+
 TEST_CASE("_TestBarrier.test_barrier_10: in step", "[cpython]") {
     both_ways([]() -> task<> {
         const ipc::barrier b(parties);
@@ -337,6 +380,21 @@ TEST_CASE("_TestBarrier.test_timeout: who gives up has not come, abort() breaks 
         b.abort();  // what a timeout does there
         const auto code = co_await error_of(b.arrive_and_wait());
         CHECK(code == std::errc::operation_canceled);
+    });
+}
+
+TEST_CASE("_TestBarrier.test_default_timeout: the barrier is as before for who comes later",
+          "[cpython]") {
+    both_ways([]() -> task<> {
+        const ipc::barrier b(2);
+        auto alone = co_await with_timeout(b.arrive_and_wait(), 1ms);
+        CHECK(!alone);
+        CHECK(b.waiting() == 0);
+        auto child = ipc::spawn([](ipc::barrier its) -> task<> { co_await its.arrive_and_wait(); },
+                                b.share());
+        auto both = co_await with_timeout(b.arrive_and_wait(), 10s);
+        CHECK(both);
+        co_await child.join();
     });
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <runnel/ipc/queue.hpp>
+#include <runnel/ipc/value.hpp>
 
 #include "tools.hpp"
 
@@ -137,12 +138,58 @@ TEST_CASE("test_closed_queue_put_get_exceptions: closed queues refuse", "[cpytho
         auto q = ipc::queue<int>();
         q.putter.close();
         q.getter.close();
-        auto code = co_await error_of([&] { return q.putter.put(1); });
+        const int item = 1;  // put borrows it until it is over
+        auto code = co_await error_of([&] { return q.putter.put(item); });
         CHECK(code == errc::closed);
         code = co_await error_of([&] { return q.getter.get(); });
         CHECK(code == errc::closed);
         CHECK(code_of([&] { (void)q.getter.empty(); }) == errc::closed);
         q.putter.close();  // twice is fine
+    });
+}
+
+TEST_CASE("test_closed_queue_empty_exceptions: a closed queue is neither empty nor full",
+          "[cpython]") {
+    both_ways([]() -> task<> {
+        auto unused = ipc::queue<int>();
+        auto used = ipc::queue<int>();
+        co_await used.putter.put(1);
+        for (auto* q : {&unused, &used}) {
+            q->getter.close();
+            CHECK(code_of([&] { (void)q->getter.empty(); }) == errc::closed);
+            CHECK(code_of([&] { (void)q->getter.full(); }) == errc::closed);
+        }
+    });
+}
+
+TEST_CASE("_TestQueue.test_timeout: a get that waits comes back in time, and not before",
+          "[cpython]") {
+    both_ways([]() -> task<> {
+        auto q = ipc::queue<int>();
+        for (const auto limit : {-1ms, 0ms, 30ms}) {
+            const auto begin = clock_type::now();
+            auto got = co_await with_timeout(q.getter.get(), limit);
+            CHECK(!got);
+            CHECK(clock_type::now() - begin >= limit);
+        }
+    });
+}
+
+TEST_CASE("BaseQueueTestMixin.basic_queue_test: first in, first out; full, and no longer",
+          "[cpython]") {
+    both_ways([]() -> task<> {
+        auto q = ipc::queue<int>({.max_items = 3});
+        for (int round = 0; round < 2; ++round) {
+            CHECK(q.putter.empty());
+            for (const int item : {111, 333, 222}) co_await q.putter.put(item);
+            CHECK(q.putter.full());
+            CHECK(q.putter.size() == 3);
+            for (const int item : {111, 333, 222}) {
+                auto got = co_await q.getter.get();
+                CHECK(got == item);
+                CHECK(!q.putter.full());
+            }
+        }
     });
 }
 
@@ -201,6 +248,74 @@ TEST_CASE("test_shutdown_immediate: task_done is an error afterwards, and join r
         CHECK(!got);
         CHECK_THROWS_AS(q.getter.task_done(), std::invalid_argument);
         co_await q.putter.join();
+    });
+}
+
+namespace {
+
+void count_in(ipc::value<int> counter) { counter.fetch_add(1); }
+
+}  // namespace
+
+TEST_CASE("test_shutdown_all_methods_in_many_threads: all who wait are told", "[cpython]") {
+    both_ways([]() -> task<> {
+        for (const auto how : {ipc::drain, ipc::immediate}) {
+            auto full = ipc::queue<int>({.max_items = 1});
+            auto empty = ipc::queue<int>();
+            co_await full.putter.put(1);
+            co_await empty.putter.put(1);
+            co_await empty.getter.get();  // joined, and never done
+            const ipc::value<int> told(0);
+            std::vector<ipc::process<>> all;
+            for (int i = 0; i < 4; ++i)
+                all.push_back(ipc::spawn(
+                    [](ipc::putter<int> out, ipc::value<int> counter) -> task<> {
+                        const int item = 2;
+                        auto code = co_await error_of([&] { return out.put(item); });
+                        if (code == errc::closed) count_in(std::move(counter));
+                    },
+                    full.putter.share(), told.share()));
+            for (int i = 0; i < 6; ++i)
+                all.push_back(ipc::spawn(
+                    [](ipc::getter<int> in, ipc::value<int> counter) -> task<> {
+                        auto got = co_await in.get();
+                        if (!got) count_in(std::move(counter));
+                    },
+                    empty.getter.share(), told.share()));
+            for (int i = 0; i < 2; ++i)
+                all.push_back(ipc::spawn(
+                    [](ipc::putter<int> out, ipc::value<int> counter) -> task<> {
+                        co_await out.join();
+                        count_in(std::move(counter));
+                    },
+                    full.putter.share(), told.share()));
+            for (auto& one : all) co_await until_asleep(one.pid());
+            full.putter.shutdown(how);
+            empty.putter.shutdown(how);
+            co_await told.until([](int n) { return n >= 10; });
+            if (how == ipc::drain) {  // and joined only when what there was is done
+                co_await full.getter.get();
+                full.getter.task_done();
+            }
+            for (auto& one : all) co_await one.join();
+            CHECK(told.load() == 12);
+        }
+    });
+}
+
+TEST_CASE("test_shutdown_pending_get: who waits for an item is told at once", "[cpython]") {
+    both_ways([]() -> task<> {
+        auto q = ipc::queue<int>();
+        auto child = ipc::spawn(
+            [](ipc::getter<int> in) -> task<int> {
+                auto got = co_await in.get();
+                co_return got ? 1 : 0;
+            },
+            q.getter.share());
+        co_await until_asleep(child.pid());
+        q.putter.shutdown();
+        const int got = co_await child.join();
+        CHECK(got == 0);
     });
 }
 

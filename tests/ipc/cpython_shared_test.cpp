@@ -7,6 +7,7 @@
 
 #include <runnel/ipc/array.hpp>
 #include <runnel/ipc/list.hpp>
+#include <runnel/ipc/mutex.hpp>
 #include <runnel/ipc/shared_memory.hpp>
 #include <runnel/ipc/value.hpp>
 
@@ -45,6 +46,48 @@ TEST_CASE("_TestValue.test_value: types i, d, h, q, c, changed by a child", "[cp
         CHECK(h.load() == 4232);
         CHECK(q.load() == 2LL << 33);
         CHECK(c.load() == 'y');
+    });
+}
+
+TEST_CASE("_TestValue.test_getobj_getlock: a value has no lock, and one beside it serves",
+          "[cpython]") {
+    both_ways([]() -> task<> {
+        const ipc::value<int> v(0);
+        const ipc::mutex lock;
+        std::vector<ipc::process<>> all;
+        for (int i = 0; i < 2; ++i)
+            all.push_back(ipc::spawn(
+                [](ipc::value<int> its, ipc::mutex one) -> task<> {
+                    for (int k = 0; k < 100; ++k) {
+                        const auto held = co_await one.lock();
+                        its.store(its.load() + 1);
+                    }
+                },
+                v.share(), lock.share()));
+        for (auto& one : all) co_await one.join();
+        CHECK(v.load() == 200);
+    });
+}
+
+TEST_CASE("_TestArray.test_getobj_getlock_obj: an array's lock is for all of it", "[cpython]") {
+    both_ways([]() -> task<> {
+        const ipc::array<int> a(10);
+        signal_pipe tried;
+        auto held = co_await a.lock();
+        auto child = ipc::spawn(
+            [](ipc::array<int> its, unique_fd say) -> task<int> {
+                if (its.try_lock()) co_return 1;
+                tell(say);
+                auto all = co_await its.lock();
+                co_return all[0] == 7 && all[9] == 7 ? 0 : 2;
+            },
+            a.share(), std::move(tried.say));
+        co_await told(tried.hear);
+        held[0] = 7;
+        held[9] = 7;
+        held.unlock();
+        const int wrong = co_await child.join();
+        CHECK(wrong == 0);
     });
 }
 
@@ -114,6 +157,31 @@ TEST_CASE("_TestSharedMemory: a name with an embedded null, names that collide",
     const auto one = ipc::shared_memory::create_named("", 1);
     const auto two = ipc::shared_memory::create_named("", 1);
     CHECK(one.name() != two.name());
+}
+
+TEST_CASE("_TestSharedMemory.test_shared_memory_pickle_unpickle: a handle travels", "[cpython]") {
+    both_ways([]() -> task<> {
+        const auto m = ipc::shared_memory::create_named("", 64);
+        m.bytes()[3] = std::byte{5};
+        auto child =
+            ipc::spawn([](ipc::shared_memory its) { its.bytes()[4] = its.view()[3]; }, m.share());
+        co_await child.join();
+        CHECK(m.view()[4] == std::byte{5});
+    });
+}
+
+TEST_CASE(
+    "_TestSharedMemory.test_shared_memory_pickle_unpickle_dead_object: it lives without its name",
+    "[cpython]") {
+    both_ways([]() -> task<> {
+        const auto m = ipc::shared_memory::create_named("", 64);
+        ipc::shared_memory::unlink(m.name());
+        auto child =
+            ipc::spawn([](ipc::shared_memory its) { its.bytes()[4] = std::byte{6}; }, m.share());
+        co_await child.join();
+        CHECK(m.view()[4] == std::byte{6});
+        CHECK(code_of([&] { (void)ipc::shared_memory::open_named(m.name()); }) == error(ENOENT));
+    });
 }
 
 TEST_CASE(

@@ -18,6 +18,7 @@
 #include <runnel/error.hpp>
 #include <runnel/with_timeout.hpp>
 
+#include "support/environment.hpp"
 #include "support/forked.hpp"
 #include "support/kill_storm.hpp"
 
@@ -79,7 +80,9 @@ task<> use(const hostile_object& object, clock::time_point until, counters& coun
             const bool in_time = co_await with_timeout(object.operation(), 10ms);
             ++(in_time ? count.done : count.late);
         } catch (const std::system_error& e) {
-            if (e.code() == make_error_code(errc::protocol))
+            // Who can write everything may shut down, too.
+            if (e.code() == make_error_code(errc::protocol) ||
+                e.code() == make_error_code(errc::closed))
                 ++count.refused;
             else if (count.otherwise++ == 0)
                 std::snprintf(count.first, sizeof count.first, "%s", e.what());
@@ -125,10 +128,11 @@ std::string forger::forged(std::string_view right) {
     return bytes;
 }
 
-hostile_report scribbled(const std::function<hostile_object()>& make, std::uint64_t seed,
-                         unsigned rounds, std::chrono::milliseconds each) {
+hostile_report scribbled(const std::function<hostile_object()>& make, std::uint64_t seed) {
+    constexpr std::chrono::milliseconds each = 120ms;
+    const std::uint64_t rounds = number_from_env("RUNNEL_ROUNDS", 3);
     hostile_report report;
-    for (unsigned round = 0; round < rounds; ++round) {
+    for (std::uint64_t round = 0; round < rounds; ++round) {
         const shared_memory_block memory(sizeof(counters));
         auto* count = memory.as<counters>();
         const hostile_object object = make();

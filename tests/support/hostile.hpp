@@ -51,7 +51,7 @@ struct hostile_report {
     std::uint64_t rounds = 0;
     std::uint64_t done = 0;       ///< operations that ended well
     std::uint64_t late = 0;       ///< that were given up after a while
-    std::uint64_t refused = 0;    ///< that threw errc::protocol
+    std::uint64_t refused = 0;    ///< that threw errc::protocol, or errc::closed
     std::uint64_t otherwise = 0;  ///< that threw something else
     std::uint64_t crashed = 0;    ///< processes that were hit by a signal or left
     std::uint64_t stuck = 0;      ///< processes that did not go on
@@ -60,15 +60,13 @@ struct hostile_report {
 std::ostream& operator<<(std::ostream& out, const hostile_report& report);
 
 /// Uses objects while their memory is scribbled over: a victim process awaits operation() again and
-/// again, each with a time limit, for a while, a number of times. `descriptors` are those of the
-/// object, and `make` makes an object and gives an operation on it.
+/// again, each with a time limit, for a while, RUNNEL_ROUNDS times (3 if it is not set).
+/// `descriptors` are those of the object, and `make` makes an object and gives an operation on it.
 struct hostile_object {
     std::vector<int> descriptors;
     std::function<task<>()> operation;
 };
-hostile_report scribbled(const std::function<hostile_object()>& make, std::uint64_t seed,
-                         unsigned rounds = 8,
-                         std::chrono::milliseconds each = std::chrono::milliseconds(250));
+hostile_report scribbled(const std::function<hostile_object()>& make, std::uint64_t seed);
 
 /// The descriptors of a handle; they stay the handle's.
 template <class Handle>

@@ -8,6 +8,7 @@
 #include <dlfcn.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 namespace support {
 
@@ -53,4 +54,19 @@ extern "C" ::ssize_t recv(int fd, void* into, std::size_t size, int flags) {
          {fd, reinterpret_cast<std::intptr_t>(into), static_cast<long>(size), flags},
          {}},
         [&] { return next(fd, into, size, flags); });
+}
+
+extern "C" ::ssize_t read(int fd, void* into, std::size_t size) {
+    static const auto next = support::next_of<::ssize_t (*)(int, void*, std::size_t)>("read");
+    return support::told(
+        {SYS_read, {fd, reinterpret_cast<std::intptr_t>(into), static_cast<long>(size)}, {}},
+        [&] { return next(fd, into, size); });
+}
+
+extern "C" ::ssize_t write(int fd, const void* from, std::size_t size) {
+    static const auto next =
+        support::next_of<::ssize_t (*)(int, const void*, std::size_t)>("write");
+    return support::told(
+        {SYS_write, {fd, reinterpret_cast<std::intptr_t>(from), static_cast<long>(size)}, {}},
+        [&] { return next(fd, from, size); });
 }

@@ -13,7 +13,7 @@ struct system_call {
     std::optional<long> result;  // -1: errno says why
 };
 
-/// Told of every call of ::syscall and ::recv in the program, the library's included; for tests
+/// Told of every call of ::syscall, ::recv, ::read and ::write in the program, the library's included; for tests
 /// that need a process to stall, or to die, at one of them. Null: nobody is told.
 extern void (*on_system_call)(const system_call& call);
 

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT
-// What lies in shared memory is scribbled over by one who keeps to no rule, while others use it: they
-// get values or errors, and go on. RUNNEL_SEED repeats it.
+// What lies in shared memory is scribbled over by one who keeps to no rule, while others use it:
+// they get values or errors, and go on. RUNNEL_SEED repeats it, RUNNEL_ROUNDS says how often.
 #include <array>
 #include <cstdint>
 #include <functional>
 #include <iostream>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include <unistd.h>
 
 #include <runnel/ipc.hpp>
 #include <runnel/runnel.hpp>
@@ -132,6 +135,23 @@ TEST_CASE("shared state whose memory is scribbled over gives values or an error,
                                                      }};
                            },
                            seed + 1));
+    check("barrier", scribbled(
+                         [] {
+                             const auto one = std::make_shared<ipc::barrier>(2U);
+                             return hostile_object{
+                                 descriptors_of(*one), [one]() -> task<> {
+                                     const auto arrive = [](ipc::barrier& on) -> task<> {
+                                         try {
+                                             static_cast<void>(co_await on.arrive_and_wait());
+                                         } catch (const std::system_error& e) {
+                                             if (e.code() == make_error_code(errc::protocol)) throw;
+                                             on.reset();  // it has been broken
+                                         }
+                                     };
+                                     co_await when_all(arrive(*one), arrive(*one));
+                                 }};
+                         },
+                         seed + 4));
     check("event", scribbled(
                        [] {
                            const auto one = std::make_shared<ipc::event>();
@@ -156,6 +176,26 @@ TEST_CASE("shared state whose memory is scribbled over gives values or an error,
                       seed + 3));
 }
 
+TEST_CASE("a lock that is said to be held by one who lives is not waited for without end",
+          "[hostile]") {
+    const support::no_leaks leaks;
+    const ipc::semaphore one(1U);
+    const int memory = descriptors_of(one)[0];
+    const auto patience = std::exchange(ipc::detail::object_section::patience, 50ms);
+    const std::uint32_t init = 1;
+    const auto at = static_cast<::off_t>(ipc::detail::object_memory::page_size) - 16;
+    REQUIRE(::pwrite(memory, &init, sizeof init, at) == sizeof init);
+    std::error_code why;
+    try {
+        one.release();
+    } catch (const std::system_error& e) {
+        why = e.code();
+    }
+    ipc::detail::object_section::patience = patience;
+    CHECK(why == make_error_code(errc::protocol));
+    CHECK(one.available() == 1);
+}
+
 TEST_CASE("a channel whose other side scribbles gives records or an error, in time", "[hostile]") {
     const support::no_leaks leaks;
     const std::uint64_t seed = announced_seed("scribbled channel");
@@ -166,11 +206,17 @@ TEST_CASE("a channel whose other side scribbles gives records or an error, in ti
                   const auto ends = std::make_shared<ipc::channel_ends<std::byte>>(
                       ipc::channel<std::byte>({.capacity = 1 << 16}));
                   std::vector<int> all = descriptors_of(ends->writer);
+                  const auto writer =
+                      std::make_shared<ipc::channel_writer<std::byte>>(arrived(ends->writer));
                   const auto reader =
                       std::make_shared<ipc::channel_reader<std::byte>>(arrived(ends->reader));
-                  return hostile_object{all, [reader, ends]() -> task<> {
+                  return hostile_object{all, [writer, reader, ends]() -> task<> {
+                                            if (writer->closed()) *writer = arrived(ends->writer);
                                             if (reader->closed()) *reader = arrived(ends->reader);
+                                            auto loan = writer->try_loan(3'000);
+                                            if (loan) loan->publish();
                                             auto view = co_await reader->receive();
+                                            if (!view) co_return;
                                             std::uint64_t sum = 0;
                                             for (const std::byte each : view->span())
                                                 sum += std::to_integer<std::uint64_t>(each);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Processes that use one object are killed at random moments and started again. RUNNEL_SEED repeats
-// the moments; RUNNEL_KILLS says how many (500 if it is not set), and they have more time
-// then.
+// the moments; RUNNEL_KILLS says how many (150 a test case if it is not set), and they have more
+// time then.
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -29,7 +29,7 @@ storm_options storm_of(const char* what, unsigned workers) {
     storm_options options;
     options.workers = workers;
     options.seed = announced_seed(what);
-    options.kills = number_from_env("RUNNEL_KILLS", sanitized ? 100 : 500);
+    options.kills = number_from_env("RUNNEL_KILLS", sanitized ? 50 : 150);
     options.budget = std::max(8000ms, std::chrono::milliseconds(options.kills * 15));
     return options;
 }
@@ -52,7 +52,8 @@ parcel parcel_of(std::uint64_t number) {
 
 }  // namespace
 
-TEST_CASE("senders and receivers that are killed at random lose what they hold, and nothing else") {
+TEST_CASE("senders and receivers that are killed at random lose what they hold, and nothing else",
+          "[kills]") {
     const support::no_leaks leaks;
     constexpr unsigned senders = 3;
     constexpr unsigned receivers = 2;
@@ -101,7 +102,8 @@ TEST_CASE("senders and receivers that are killed at random lose what they hold, 
     CHECK(sums.got > result.all);
 }
 
-TEST_CASE("owners of a mutex that are killed at random stop nobody, and each death is told") {
+TEST_CASE("owners of a mutex that are killed at random stop nobody, and each death is told",
+          "[kills]") {
     for (const bool futex : {true, false}) {
         const support::no_leaks leaks;
         const char* before = std::getenv("RUNNEL_DISABLE");

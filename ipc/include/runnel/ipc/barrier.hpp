@@ -28,9 +28,9 @@ class barrier_wait;
 /// who wait, and all who come, are told so by an error until reset(). Nobody waits for the dead.
 ///
 /// A handle of an object without a name, in shared memory; it travels as an argument and through
-/// pipes. Tasks of at most 128 loops take part, any number in each. For processes that trust each
-/// other, as with ipc::mutex, which also says which deaths are noticed only by those who come
-/// later.
+/// pipes. Tasks of at most 128 loops take part, any number in each. Whoever has a handle can write
+/// its memory: he can make others wait, pass too early, or get an error, and harm them in no other
+/// way. ipc::mutex says which deaths are noticed only by those who come later.
 class barrier {
 public:
     class arrive_operation;

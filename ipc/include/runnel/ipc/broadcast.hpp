@@ -79,7 +79,8 @@ public:
 
     /// Another reader, which begins with what this one has not received yet. Throws
     /// std::system_error: EAGAIN when there are as many readers as there may be (one that has just
-    /// gone counts until the writer has looked), EMFILE, errc::closed.
+    /// gone counts until the writer has looked), std::errc::broken_pipe when the writer is gone,
+    /// EMFILE, errc::closed.
     [[nodiscard]] broadcast_reader share() const {
         return broadcast_reader(this->core("share").share());
     }

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <limits>
 #include <optional>
 #include <utility>
@@ -29,8 +30,9 @@ class semaphore_wait;
 ///
 /// A handle of an object without a name, in shared memory; it travels as an argument and through
 /// pipes. First come, first served within a loop, no order between loops. At most 128 loops hold
-/// permits of one semaphore at a time. For processes that trust each other, as with ipc::mutex,
-/// which also says which deaths are noticed only by those who come later.
+/// permits of one semaphore at a time. Whoever has a handle can write its memory: he can make others
+/// wait, or get errc::protocol, and harm them in no other way. ipc::mutex says which deaths are
+/// noticed only by those who come later.
 class semaphore {
 public:
     class permit;
@@ -130,7 +132,9 @@ protected:
     bool serve() noexcept override;
     const std::uint32_t wanted_;
     const bool held_;
+    void finish();
     bool taken_ = false;  // by an acquire that nobody has been told of
+    std::exception_ptr error_;
     semaphore::permit permit_;
 };
 
@@ -139,7 +143,7 @@ class [[nodiscard]] semaphore::acquire_operation {
     public:
         acquire_await(detail::object_pointer use, std::uint32_t n) noexcept
             : semaphore_wait(std::move(use), n, false) {}
-        void await_resume() noexcept { taken_ = false; }
+        void await_resume() { finish(); }
     };
 
 public:
@@ -157,7 +161,10 @@ class [[nodiscard]] semaphore::hold_operation {
     public:
         hold_await(detail::object_pointer use, std::uint32_t n) noexcept
             : semaphore_wait(std::move(use), n, true) {}
-        permit await_resume() noexcept { return std::move(permit_); }
+        permit await_resume() {
+            finish();
+            return std::move(permit_);
+        }
     };
 
 public:

@@ -70,8 +70,10 @@ public:
         me.head->list_op_pending = nullptr;
     }
     /// Is somebody who lives, as far as one knows, in the section?
-    [[nodiscard]] bool held() const noexcept {
-        return (word_->load(std::memory_order_seq_cst) & FUTEX_TID_MASK) != 0;
+    [[nodiscard]] bool held() const noexcept { return holder() != 0; }
+    /// The thread that is, or 0.
+    [[nodiscard]] std::uint32_t holder() const noexcept {
+        return word_->load(std::memory_order_seq_cst) & FUTEX_TID_MASK;
     }
     /// Held, and by nobody who exists: the word has been overwritten.
     [[nodiscard]] bool forged() const noexcept;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <mutex>
@@ -69,8 +70,10 @@ private:
 /// A change of an object: waits for those who are in the middle of one.
 class object_section {
 public:
-    /// Throws std::system_error (errc::protocol) if the lock has been overwritten.
+    /// Throws std::system_error (errc::protocol) if the lock has been overwritten, or is not given
+    /// back by one who has had it for as long as `patience`.
     explicit object_section(shared_object& of);
+    static inline std::chrono::steady_clock::duration patience = std::chrono::seconds(5);
     object_section(const object_section&) = delete;
     object_section& operator=(const object_section&) = delete;
     ~object_section() { object_.lock_.unlock(); }
@@ -78,6 +81,7 @@ public:
     void ring() noexcept { detail::ring(object_.rings(), object_.registered_); }
 
 private:
+    [[nodiscard]] static robust_lock::got insist(shared_object& of);
     shared_object& object_;
 };
 
