@@ -3,6 +3,7 @@
 
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -89,6 +90,17 @@ void channel_side::wake_all(const std::atomic<std::uint64_t>& word) noexcept {
     ::syscall(SYS_futex, &low_half(word), FUTEX_WAKE, 0x7fffffff, nullptr, nullptr, 0);
 }
 
+bool channel_side::drain(int socket) noexcept {
+    std::array<char, 64> bytes;
+    // Not for ever: who does not keep to the rules may send without end.
+    for (int tries = 0; tries < 16; ++tries) {
+        const ::ssize_t n = ::recv(socket, bytes.data(), bytes.size(), MSG_DONTWAIT);
+        if (n == 0) return false;
+        if (n < 0) return errno == EAGAIN || errno == EINTR;
+    }
+    return true;
+}
+
 bool channel_side::look() noexcept {
     if (untold_) tell();
     return !waiting_.empty() && peer_position() != seen_ && serve_all();
@@ -144,13 +156,7 @@ void channel_side::heard(int events) noexcept {
 
 void channel_side::listen(int events) noexcept {
     bool ended = (events & (POLLHUP | POLLERR)) != 0;
-    if (without_futex_) {
-        std::array<char, 64> bytes;
-        ::ssize_t n = 0;
-        while ((n = ::recv(control_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT)) > 0) {
-        }
-        ended |= n == 0;
-    }
+    if (without_futex_) ended |= !drain(control_.get());
     if (ended)
         peer_gone();
     else
@@ -191,6 +197,7 @@ void channel_side::throw_stopped(const char* operation) {
 }
 
 void channel_side::retire() noexcept {
+    if (untold_) tell();
     watch::end();
     home_ = nullptr;
     wake_op_.cancel();

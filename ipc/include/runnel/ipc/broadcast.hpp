@@ -122,7 +122,7 @@ struct codec<broadcast_writer<T>> {
     }
     static broadcast_writer<T> decode(decoder& in) {
         return detail::record_access::make<broadcast_writer<T>>(detail::read_broadcast_writer(
-            in, signature_of<broadcast_writer<T>>, signature_of<T>, detail::record_length<T>));
+            in, signature_of<broadcast_writer<T>>, detail::kind_of<T>));
     }
 };
 template <class T>
@@ -136,7 +136,7 @@ struct codec<broadcast_reader<T>> {
     }
     static broadcast_reader<T> decode(decoder& in) {
         return detail::record_access::make<broadcast_reader<T>>(detail::read_broadcast_reader(
-            in, signature_of<broadcast_reader<T>>, signature_of<T>, detail::record_length<T>));
+            in, signature_of<broadcast_reader<T>>, detail::kind_of<T>));
     }
 };
 

@@ -104,8 +104,8 @@ struct codec<channel_writer<T>> {
         detail::record_access::write(out, end, signature_of<channel_writer<T>>);
     }
     static channel_writer<T> decode(decoder& in) {
-        return detail::record_access::make<channel_writer<T>>(detail::read_channel_writer(
-            in, signature_of<channel_writer<T>>, signature_of<T>, detail::record_length<T>));
+        return detail::record_access::make<channel_writer<T>>(
+            detail::read_channel_writer(in, signature_of<channel_writer<T>>, detail::kind_of<T>));
     }
 };
 template <class T>
@@ -118,8 +118,8 @@ struct codec<channel_reader<T>> {
         detail::record_access::write(out, end, signature_of<channel_reader<T>>);
     }
     static channel_reader<T> decode(decoder& in) {
-        return detail::record_access::make<channel_reader<T>>(detail::read_channel_reader(
-            in, signature_of<channel_reader<T>>, signature_of<T>, detail::record_length<T>));
+        return detail::record_access::make<channel_reader<T>>(
+            detail::read_channel_reader(in, signature_of<channel_reader<T>>, detail::kind_of<T>));
     }
 };
 

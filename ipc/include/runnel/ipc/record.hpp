@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <stdexcept>
+#include <string>
 #include <type_traits>
 
 #include <runnel/ipc/detail/record_core.hpp>
@@ -73,12 +74,14 @@ private:
     }
     [[nodiscard]] std::uint32_t checked(std::size_t n) const {
         if (n > lent_.record.length)
-            throw std::invalid_argument("publish on ipc channel: longer than the loan");
+            throw std::invalid_argument(std::string("publish on ") + Core::object +
+                                        ": longer than the loan");
         return static_cast<std::uint32_t>(n);
     }
     void publish_as(std::uint32_t length, bool now) {
         if (lent_.core == nullptr)
-            throw std::invalid_argument("publish on ipc channel: the loan holds nothing");
+            throw std::invalid_argument(std::string("publish on ") + Core::object +
+                                        ": the loan holds nothing");
         lent_.core->publish(lent_.record, length, now);
         lent_.forget();
     }
@@ -169,7 +172,8 @@ protected:
 private:
     [[nodiscard]] std::uint32_t checked(std::size_t n) const {
         if (n > this->core("loan").largest())
-            throw std::invalid_argument("loan on ipc channel: a record larger than the channel");
+            throw std::invalid_argument(std::string("loan on ") + Core::object +
+                                        ": a record larger than the ring");
         return static_cast<std::uint32_t>(n);
     }
     std::optional<record_loan<T, Core>> try_to(std::uint32_t length) {

@@ -123,7 +123,9 @@ protected:
     /// Ends the sleep that `asleep` says.
     [[gnu::cold]] virtual void wake(std::uint64_t asleep) noexcept;
     static void wake_all(const std::atomic<std::uint64_t>& word) noexcept;
-    void wake_by_socket(int socket) noexcept;
+    static void wake_by_socket(int socket) noexcept;
+    /// Takes in what has come by a socket that wakes. False: nothing comes any more.
+    static bool drain(int socket) noexcept;
     bool look() noexcept override;
     /// This side has said that it is about to sleep.
     virtual void announced() noexcept {}
