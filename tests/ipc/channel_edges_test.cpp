@@ -2,7 +2,9 @@
 // Channels and broadcasts at their edges: the order of what is staged and published, what is counted
 // as missed, handles that go while something of theirs is under way, and loops that end.
 #include <array>
+#include <cerrno>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <optional>
 #include <thread>
@@ -297,4 +299,37 @@ TEST_CASE("a list that says it has more slots than there is memory for is refuse
     for (const int each : out.handles().subspan(1))
         handles.push_back(unique_fd(::fcntl(each, F_DUPFD_CLOEXEC, 0)));
     CHECK(code_of([&] { (void)ipc::decode<ipc::list>(out.bytes(), handles); }) == errc::protocol);
+}
+
+TEST_CASE("the reader's pages cannot be written", "[channel]") {
+    both_ways([]() -> task<> {
+        auto ends = ipc::channel<int>();
+        auto place = co_await ends.writer.loan();
+        *place = 5;
+        place.publish();
+        auto view = co_await ends.reader.receive();
+        const unique_fd zero(::open("/dev/zero", O_RDONLY | O_CLOEXEC));
+        auto* const at = const_cast<int*>(view->data());
+        CHECK(::read(zero.get(), at, sizeof *at) == -1);
+        CHECK(errno == EFAULT);
+        CHECK(::mprotect(reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(at) & ~4095UL),
+                         4096, PROT_READ | PROT_WRITE) == -1);
+        CHECK(**view == 5);
+    });
+}
+
+TEST_CASE("an idle channel takes little memory", "[channel]") {
+    const auto resident = [] {
+        std::FILE* file = std::fopen("/proc/self/statm", "r");
+        long all = 0;
+        long pages = 0;
+        if (std::fscanf(file, "%ld %ld", &all, &pages) != 2) pages = 0;
+        std::fclose(file);
+        return pages * 4096;
+    };
+    constexpr int many = 32;
+    const long before = resident();
+    std::vector<ipc::channel_ends<std::byte>> all;
+    for (int i = 0; i < many; ++i) all.push_back(ipc::channel<std::byte>());
+    CHECK((resident() - before) / many < 64 * 1024);
 }

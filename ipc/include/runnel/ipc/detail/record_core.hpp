@@ -81,6 +81,7 @@ public:
         if constexpr (requires { core_->flush(); }) core_->flush();
         core_->close();
     }
+    /// It is closed, or a handle on nothing.
     [[nodiscard]] bool closed() const noexcept { return core_ == nullptr || core_->closed(); }
 
 protected:
