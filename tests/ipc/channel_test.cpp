@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include <fcntl.h>
+
 #include <runnel/ipc/pipe.hpp>
 #include <runnel/ipc/spawn.hpp>
 #include <runnel/loop.hpp>

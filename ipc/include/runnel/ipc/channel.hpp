@@ -35,7 +35,9 @@ struct channel_options {
     /// How many records there may be, lent, published and being looked at together; 0: 256, or
     /// fewer if they did not fit into 1 MiB. Of records of bytes: how many bytes they may take
     /// together, a power of two or rounded up to one, where each takes `alignment` more than it has,
-    /// rounded up to `alignment`; 0: 1 MiB. At most 2 GiB.
+    /// rounded up to `alignment`; 0: 1 MiB. At most 2 GiB. The memory is a power of two in any case,
+    /// and used in turn: of large records, three fit a cache that four of them and their headers do
+    /// not.
     std::size_t capacity = 0;
     /// Of records of bytes: a power of two up to 4096. A T has its own.
     std::size_t alignment = 16;

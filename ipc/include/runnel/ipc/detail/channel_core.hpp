@@ -120,6 +120,7 @@ public:
         out.length = length;
         out.span = static_cast<std::uint32_t>(span);
         reserved_ += span;
+        ++handled_;
         return true;
     }
     /// A record is complete: from now on readers see it, if `now` is set; else with the next.
@@ -212,6 +213,7 @@ public:
             out.span = static_cast<std::uint32_t>(word >> 32);
             if (is_record(out)) [[likely]] {
                 next_ += out.span;
+                ++handled_;
                 return true;
             }
             if (out.length != skipped || !is_span(out.span)) {

@@ -33,12 +33,16 @@ namespace detail {
 
 template <class T>
 inline constexpr bool of_bytes = std::is_same_v<T, std::byte>;
+/// Where records begin: large ones at lines of the cache, so that two processes do not work on the
+/// same line, and copies are as fast as they can be.
+template <class T>
+inline constexpr std::uint32_t record_step =
+    std::max<std::uint32_t>(alignof(T), sizeof(T) >= 64 ? 64 : 8);
 /// What a T is when an end of a channel is attached.
 template <class T>
 inline constexpr record_kind kind_of =
     of_bytes<T> ? record_kind{signature_of<T>}
-                : record_kind{signature_of<T>, std::uint32_t{sizeof(T)},
-                              std::max<std::uint32_t>(alignof(T), 8)};
+                : record_kind{signature_of<T>, std::uint32_t{sizeof(T)}, record_step<T>};
 
 struct record_access;
 
@@ -149,8 +153,7 @@ class record_await : private side_waiter {
 public:
     static constexpr bool is_atomic = true;
     bool await_suspend(waiter who) {
-        if (!core_->crowded() && serve()) return false;
-        core_->wait(*this, who);
+        core_->wait(*this, who);  // await_ready has tried it just now
         return true;
     }
     cancellation await_cancel() noexcept {
@@ -242,7 +245,7 @@ channel_shape shape_for(std::size_t capacity, std::size_t alignment, bool untrus
         shape.step = alignment <= 4096 ? static_cast<std::uint32_t>(alignment) : 0;
         shape.bytes = capacity != 0 ? capacity : usual;
     } else {
-        shape.step = alignof(T);
+        shape.step = record_step<T>;
         constexpr std::size_t fitting = usual / sizeof(T);
         shape.records = capacity != 0 ? capacity : std::clamp<std::size_t>(fitting, 2, 256);
     }
