@@ -66,7 +66,7 @@ void channel_side::wait(side_waiter& one, waiter who) {
 /// are faster. But an answer to what this side has sent comes alone, however late it is looked for:
 /// so now and then it looks later, and goes on with that if there were several.
 void channel_side::set_pace() noexcept {
-    constexpr unsigned try_every = 64;
+    constexpr unsigned try_every = 256;
     constexpr unsigned least = 8;
     constexpr unsigned most = 32;
     const std::uint32_t came = handled_ - handled_before_;

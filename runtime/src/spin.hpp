@@ -69,7 +69,7 @@ private:
     unsigned limit_ = most;
     unsigned skipped_ = 0;
     static constexpr unsigned find_every = 1024;  // the CPUs that are allowed can change
-    static constexpr unsigned try_every = 32;
+    static constexpr unsigned try_every = 128;
     static constexpr unsigned sure = 8;
     static constexpr int most_looks = 12;
     unsigned waits_ = 0;
