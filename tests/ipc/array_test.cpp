@@ -6,7 +6,7 @@
 #include <numeric>
 #include <stdexcept>
 
-#include "shared_tools.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -90,7 +90,7 @@ TEST_CASE("processes count in a shared array") {
 TEST_CASE("the next guard of a shared array is told that one died") {
     both_ways([]() -> task<> {
         const ipc::array<int> a(3);
-        auto up = make_pipe();
+        signal_pipe up;
         auto child = ipc::spawn(
             [](ipc::array<int> its, unique_fd say) -> task<> {
                 auto all = co_await its.lock();
@@ -98,8 +98,8 @@ TEST_CASE("the next guard of a shared array is told that one died") {
                 tell(say);
                 co_await sleep_for(1h);
             },
-            a.share(), std::move(up.second));
-        bool held = co_await told(up.first);
+            a.share(), std::move(up.say));
+        bool held = co_await told(up.hear);
         CHECK(held);
         child.kill();
         auto all = co_await a.lock();

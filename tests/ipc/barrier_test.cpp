@@ -7,7 +7,7 @@
 
 #include <runnel/ipc/pipe.hpp>
 
-#include "shared_tools.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -135,7 +135,7 @@ TEST_CASE("a broken ipc barrier tells who waits and who comes, until it is reset
 TEST_CASE("reset of an ipc barrier tells those who wait") {
     both_ways([]() -> task<> {
         const ipc::barrier b(2);
-        auto up = make_pipe();
+        signal_pipe up;
         auto child = ipc::spawn(
             [](ipc::barrier its, unique_fd say) -> task<bool> {
                 its.enlist();
@@ -143,8 +143,8 @@ TEST_CASE("reset of an ipc barrier tells those who wait") {
                 const auto code = co_await error_of(its.arrive_and_wait());
                 co_return code == std::errc::operation_canceled;
             },
-            b.share(), std::move(up.second));
-        bool is_up = co_await told(up.first);
+            b.share(), std::move(up.say));
+        bool is_up = co_await told(up.hear);
         CHECK(is_up);
         while (b.waiting() == 0) co_await yield();
         co_await sleep_for(2ms);
@@ -158,9 +158,9 @@ TEST_CASE("reset of an ipc barrier tells those who wait") {
 TEST_CASE("the death of a process that waits breaks an ipc barrier at once") {
     both_ways([]() -> task<> {
         const ipc::barrier b(3);
-        auto up = make_pipe();
-        auto victim = ipc::spawn(wait_in, b.share(), up.second.duplicate());
-        bool is_up = co_await told(up.first);
+        signal_pipe up;
+        auto victim = ipc::spawn(wait_in, b.share(), up.say.duplicate());
+        bool is_up = co_await told(up.hear);
         CHECK(is_up);
         std::error_code code;
         co_await open_nursery([&](nursery& n) -> task<> {
@@ -186,10 +186,10 @@ TEST_CASE("the death of a process that waits breaks an ipc barrier at once") {
 TEST_CASE("the death of a process that took part, and is elsewhere, breaks an ipc barrier") {
     both_ways([]() -> task<> {
         const ipc::barrier b(2);
-        auto up = make_pipe();
-        auto victim = ipc::spawn(pass_once, b.share(), up.second.duplicate());
+        signal_pipe up;
+        auto victim = ipc::spawn(pass_once, b.share(), up.say.duplicate());
         co_await b.arrive_and_wait();
-        bool passed = co_await told(up.first);
+        bool passed = co_await told(up.hear);
         CHECK(passed);
         std::error_code code;
         co_await open_nursery([&](nursery& n) -> task<> {
@@ -219,7 +219,7 @@ TEST_CASE("a process that ends after its last round breaks no ipc barrier") {
 }
 
 TEST_CASE("processes in an ipc barrier are killed at random: all are told, and it can be reset") {
-    const std::uint64_t start = printed_seed("barrier_test");
+    const std::uint64_t start = announced_seed("barrier_test");
     both_ways([start]() -> task<> {
         std::mt19937_64 random(start);
         const ipc::barrier b(3);

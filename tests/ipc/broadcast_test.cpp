@@ -20,8 +20,8 @@
 #include <runnel/sleep.hpp>
 #include <runnel/yield.hpp>
 
-#include "channel_tools.hpp"
 #include "support/allocations.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -199,7 +199,7 @@ TEST_CASE("a broadcast that nobody reads any more is a broken pipe", "[channel]"
         std::error_code code;
         co_await open_nursery([&](nursery& n) -> task<> {
             n.start([&]() -> task<> {
-                code = co_await code_of_task([&]() -> task<> {
+                code = co_await error_of([&]() -> task<> {
                     for (std::uint64_t i = 2;; ++i) co_await put(ends.writer, i);
                 });
             });
@@ -249,7 +249,7 @@ TEST_CASE("a broadcast that overwrites tells each reader what it missed", "[chan
 TEST_CASE("records of bytes are broadcast, of every length, overwriting or not", "[channel]") {
     for (const auto policy : {ipc::when_behind::wait, ipc::when_behind::overwrite}) {
         auto ends = ipc::broadcast<std::byte>({.capacity = 4096, .policy = policy});
-        std::mt19937_64 random(seed_of("broadcast_test"));
+        std::mt19937_64 random(announced_seed("broadcast_test"));
         std::uint64_t sent = 0;
         std::uint64_t received = 0;
         bool right = true;
@@ -340,7 +340,7 @@ TEST_CASE("the ends of a broadcast travel, again and again", "[channel]") {
 }
 
 TEST_CASE("readers that are killed hold nobody up, and give their places back", "[channel]") {
-    std::mt19937_64 random(seed_of("broadcast_test"));
+    std::mt19937_64 random(announced_seed("broadcast_test"));
     both_ways([&]() -> task<> {
         auto ends = ipc::broadcast<stamped>({.capacity = 16, .readers = 6});
         std::uint64_t next = 0;
@@ -366,7 +366,7 @@ TEST_CASE("readers that are killed hold nobody up, and give their places back", 
 }
 
 TEST_CASE("a writer that is killed leaves each reader whole records, and an end", "[channel]") {
-    std::mt19937_64 random(seed_of("broadcast_test"));
+    std::mt19937_64 random(announced_seed("broadcast_test"));
     for (const auto policy : {ipc::when_behind::wait, ipc::when_behind::overwrite})
         both_ways([&]() -> task<> {
             for (int i = 0; i < 25; ++i) {

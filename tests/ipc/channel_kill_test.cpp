@@ -17,7 +17,7 @@
 #include <runnel/ipc/spawn.hpp>
 #include <runnel/sleep.hpp>
 
-#include "channel_tools.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -63,18 +63,6 @@ task<> receive_for_ever(ipc::channel_reader<stamped> from) {
         held[i * 7 % 3] = std::move(view);
         if (i % 64 == 0) co_await sleep_for(20us);
     }
-}
-
-template <class F>
-void in_a_minute(bool futex, F body) {
-    const without_futex as_before(!futex);
-    const support::no_leaks leaks;
-    bool in_time = false;
-    run([&]() -> task<> {
-        bool done = co_await with_timeout(body(), 50s);
-        in_time = done;
-    });
-    CHECK(in_time);
 }
 
 /// All memory that the holder of a handle can write, as a hostile one maps it.
@@ -141,9 +129,9 @@ task<> scribble(ipc::channel_writer<std::byte> to, std::uint64_t seed) {
 }  // namespace
 
 TEST_CASE("a writer that is killed at any moment leaves whole records, and an end", "[channel]") {
-    std::mt19937_64 random(seed_of("channel_kill_test"));
+    std::mt19937_64 random(announced_seed("channel_kill_test"));
     for (const bool futex : {true, false})
-        in_a_minute(futex, [&]() -> task<> {
+        one_way(futex, [&]() -> task<> {
             for (int i = 0; i < 60; ++i) {
                 auto ends = ipc::channel<stamped>({.capacity = 1 + random() % 40 + 1});
                 auto writer = ipc::spawn(publish_for_ever, std::move(ends.writer));
@@ -172,16 +160,16 @@ TEST_CASE("a writer that is killed at any moment leaves whole records, and an en
 }
 
 TEST_CASE("a reader that is killed at any moment leaves the writer a broken pipe", "[channel]") {
-    std::mt19937_64 random(seed_of("channel_kill_test"));
+    std::mt19937_64 random(announced_seed("channel_kill_test"));
     for (const bool futex : {true, false})
-        in_a_minute(futex, [&]() -> task<> {
+        one_way(futex, [&]() -> task<> {
             for (int i = 0; i < 60; ++i) {
                 auto ends = ipc::channel<stamped>({.capacity = 4 + random() % 40});
                 auto reader = ipc::spawn(receive_for_ever, std::move(ends.reader));
                 const auto count = random() % 500;
                 std::error_code code;
                 for (std::uint64_t k = 0; !code; ++k) {
-                    code = co_await code_of_task([&]() -> task<> {
+                    code = co_await error_of([&]() -> task<> {
                         auto place = co_await ends.writer.loan();
                         stamp(*place, k);
                         place.publish();
@@ -200,7 +188,7 @@ TEST_CASE("a reader that is killed at any moment leaves the writer a broken pipe
 
 TEST_CASE("whatever a hostile writer's memory holds, the reader gets records or a protocol error",
           "[channel]") {
-    std::mt19937_64 random(seed_of("channel_kill_test"));
+    std::mt19937_64 random(announced_seed("channel_kill_test"));
     int refused = 0;
     int received = 0;
     for (int i = 0; i < 4000; ++i) {
@@ -239,13 +227,13 @@ TEST_CASE("whatever a hostile writer's memory holds, the reader gets records or 
 }
 
 TEST_CASE("a hostile writer that scribbles all the time", "[channel]") {
-    const std::uint64_t seed = seed_of("channel_kill_test");
+    const std::uint64_t seed = announced_seed("channel_kill_test");
     for (const bool futex : {true, false})
-        in_a_minute(futex, [&]() -> task<> {
+        one_way(futex, [&]() -> task<> {
             for (std::uint64_t i = 0; i < 10; ++i) {
                 auto ends = ipc::channel<std::byte>({.capacity = 4096});
                 auto writer = ipc::spawn(scribble, std::move(ends.writer), std::uint64_t{seed + i});
-                const std::error_code code = co_await code_of_task([&]() -> task<> {
+                const std::error_code code = co_await error_of([&]() -> task<> {
                     while (auto view = co_await ends.reader.receive()) {
                         const std::vector<std::byte> copy(view->span().begin(), view->span().end());
                         CHECK(copy.size() <= 4096);
@@ -259,7 +247,7 @@ TEST_CASE("a hostile writer that scribbles all the time", "[channel]") {
 
 TEST_CASE("whatever a hostile reader's memory holds, the writer gets loans or a protocol error",
           "[channel]") {
-    std::mt19937_64 random(seed_of("channel_kill_test"));
+    std::mt19937_64 random(announced_seed("channel_kill_test"));
     int refused = 0;
     for (int i = 0; i < 4000; ++i) {
         auto ends = ipc::channel<stamped>({.capacity = 8});
@@ -290,7 +278,7 @@ TEST_CASE("whatever a hostile reader's memory holds, the writer gets loans or a 
 
 TEST_CASE("whatever a hostile writer of a broadcast does, readers get records or a protocol error",
           "[channel]") {
-    std::mt19937_64 random(seed_of("channel_kill_test"));
+    std::mt19937_64 random(announced_seed("channel_kill_test"));
     int refused = 0;
     int received = 0;
     for (int i = 0; i < 3000; ++i) {
@@ -324,7 +312,7 @@ TEST_CASE("whatever a hostile writer of a broadcast does, readers get records or
 }
 
 TEST_CASE("whatever a hostile reader of a broadcast does, its writer goes on", "[channel]") {
-    std::mt19937_64 random(seed_of("channel_kill_test"));
+    std::mt19937_64 random(announced_seed("channel_kill_test"));
     for (int i = 0; i < 1000; ++i) {
         const auto policy = i % 2 == 0 ? ipc::when_behind::wait : ipc::when_behind::overwrite;
         auto ends = ipc::broadcast<stamped>({.capacity = 8, .policy = policy});

@@ -9,8 +9,8 @@
 #include <runnel/ipc/channel.hpp>
 #include <runnel/testing/no_loss.hpp>
 
-#include "channel_tools.hpp"
 #include "support/fds.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;

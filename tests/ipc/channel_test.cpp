@@ -17,8 +17,8 @@
 #include <runnel/sleep.hpp>
 #include <runnel/yield.hpp>
 
-#include "channel_tools.hpp"
 #include "support/allocations.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -296,9 +296,8 @@ TEST_CASE("a writer learns that the reader has gone, waiting or not", "[channel]
         co_await put(ends.writer, 1);
         std::error_code code;
         co_await open_nursery([&](nursery& n) -> task<> {
-            n.start([&]() -> task<> {
-                code = co_await code_of_task([&] { return put(ends.writer, 2); });
-            });
+            n.start(
+                [&]() -> task<> { code = co_await error_of([&] { return put(ends.writer, 2); }); });
             co_await sleep_for(1ms);
             ends.reader = {};
         });
@@ -310,7 +309,7 @@ TEST_CASE("a writer learns that the reader has gone, waiting or not", "[channel]
         co_await put(other.writer, 1);
         co_await put(other.writer, 2);
         CHECK(code_of([&] { (void)other.writer.try_loan(); }) == std::errc::broken_pipe);
-        code = co_await code_of_task([&] { return put(other.writer, 3); });
+        code = co_await error_of([&] { return put(other.writer, 3); });
         CHECK(code == std::errc::broken_pipe);
     });
 }
@@ -324,11 +323,11 @@ TEST_CASE("closing ends what waits, and views stay readable", "[channel]") {
         std::error_code writing;
         co_await open_nursery([&](nursery& n) -> task<> {
             n.start([&]() -> task<> {
-                reading = co_await code_of_task(
+                reading = co_await error_of(
                     [&]() -> task<> { auto none = co_await ends.reader.receive(); });
             });
             n.start([&]() -> task<> {
-                writing = co_await code_of_task([&] { return put(ends.writer, 2); });
+                writing = co_await error_of([&] { return put(ends.writer, 2); });
             });
             co_await sleep_for(1ms);
             ends.writer.close();

@@ -16,6 +16,7 @@
 #include <string>
 
 #include "support/catch.hpp"
+#include "support/environment.hpp"
 
 namespace ipc = runnel::ipc;
 using runnel::unique_fd;
@@ -628,10 +629,7 @@ TEST_CASE("a message cut anywhere is refused") {
 }
 
 TEST_CASE("damaged messages are refused or decoded, never worse") {
-    const char* given = std::getenv("RUNNEL_SEED");
-    const std::uint64_t seed =
-        given ? std::strtoull(given, nullptr, 10) : std::random_device{}() & 0xffffffffu;
-    std::printf("codec_test: RUNNEL_SEED=%llu\n", static_cast<unsigned long long>(seed));
+    const std::uint64_t seed = runnel::test::announced_seed("codec_test");
     INFO("RUNNEL_SEED=" << seed);
     std::mt19937_64 random(seed);
 

@@ -5,7 +5,7 @@
 
 #include <runnel/ipc/semaphore.hpp>
 
-#include "shared_tools.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -203,7 +203,7 @@ TEST_CASE("more notifications of an ipc condition than it remembers wake all the
 }
 
 TEST_CASE("a queue of one place by an ipc condition, with processes that are killed") {
-    const std::uint64_t start = printed_seed("condition_test");
+    const std::uint64_t start = announced_seed("condition_test");
     both_ways([start]() -> task<> {
         std::mt19937_64 random(start);
         const ipc::mutex m;

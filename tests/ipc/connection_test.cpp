@@ -433,7 +433,7 @@ TEST_CASE("a message beyond max_message is lost, and the channel stays") {
 }
 
 TEST_CASE("random bytes and descriptors never do more than close the channel") {
-    const std::uint64_t first = seed();
+    const std::uint64_t first = announced_seed("connection_test");
     INFO("RUNNEL_SEED=" << first);
     const descriptor_count before;
     std::mt19937_64 random(first);

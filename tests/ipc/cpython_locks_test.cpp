@@ -10,7 +10,7 @@
 #include <runnel/ipc/semaphore.hpp>
 #include <runnel/ipc/value.hpp>
 
-#include "shared_tools.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -365,15 +365,15 @@ TEST_CASE("hang of Python: the holder of a lock is killed, and the next one acqu
           "[cpython]") {
     both_ways([]() -> task<> {
         const ipc::mutex m;
-        auto up = make_pipe();
+        signal_pipe up;
         auto holder = ipc::spawn(
             [](ipc::mutex its, unique_fd say) -> task<> {
                 auto held = co_await its.lock();
                 tell(say);
                 co_await sleep_for(1h);
             },
-            m.share(), std::move(up.second));
-        bool is_held = co_await told(up.first);
+            m.share(), std::move(up.say));
+        bool is_held = co_await told(up.hear);
         CHECK(is_held);
         holder.kill();
         auto held = co_await with_timeout(m.lock(), 20s);
@@ -386,14 +386,14 @@ TEST_CASE("hang of Python: the holder of a lock is killed, and the next one acqu
 TEST_CASE("hang of Python: a waiter of an event is killed, and set() blocks nobody", "[cpython]") {
     both_ways([]() -> task<> {
         const ipc::event e;
-        auto up = make_pipe();
+        signal_pipe up;
         auto waits = ipc::spawn(
             [](ipc::event its, unique_fd say) -> task<> {
                 tell(say);
                 co_await its.wait();
             },
-            e.share(), std::move(up.second));
-        bool is_up = co_await told(up.first);
+            e.share(), std::move(up.say));
+        bool is_up = co_await told(up.hear);
         CHECK(is_up);
         co_await sleep_for(2ms);
         waits.kill();

@@ -8,7 +8,7 @@
 
 #include <runnel/ipc/queue.hpp>
 
-#include "queue_tools.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;

@@ -10,7 +10,7 @@
 #include <runnel/ipc/shared_memory.hpp>
 #include <runnel/ipc/value.hpp>
 
-#include "shared_tools.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -18,15 +18,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-template <class F>
-std::error_code code_of(F&& fn) {
-    try {
-        fn();
-    } catch (const std::system_error& error) {
-        return error.code();
-    }
-    return {};
-}
 std::error_code error(int number) { return {number, std::system_category()}; }
 
 }  // namespace
@@ -154,15 +145,15 @@ TEST_CASE(
 
 TEST_CASE("_TestSharedMemory.test_shared_memory_cleaned_after_process_termination", "[cpython]") {
     both_ways([]() -> task<> {  // which counts the names in /dev/shm
-        auto up = make_pipe();
+        signal_pipe up;
         auto child = ipc::spawn(
             [](unique_fd say) -> task<> {
                 const ipc::shared_memory m(10);
                 tell(say);
                 co_await sleep_for(1h);
             },
-            std::move(up.second));
-        bool is_up = co_await told(up.first);
+            std::move(up.say));
+        bool is_up = co_await told(up.hear);
         CHECK(is_up);
         child.kill();
         co_await child.wait();

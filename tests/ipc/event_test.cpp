@@ -9,7 +9,7 @@
 
 #include <runnel/loop.hpp>
 
-#include "shared_tools.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -48,12 +48,12 @@ TEST_CASE("an ipc event that is set is waited for without waiting") {
 TEST_CASE("set wakes all tasks that wait, of all processes") {
     both_ways([]() -> task<> {
         ipc::event e;
-        auto up = make_pipe();
-        auto after = make_pipe();
+        signal_pipe up;
+        signal_pipe after;
         std::vector<ipc::process<>> children;
         for (int i = 0; i < 3; ++i)
-            children.push_back(ipc::spawn(wait_and_say, e.share(), up.second.duplicate(),
-                                          after.second.duplicate()));
+            children.push_back(
+                ipc::spawn(wait_and_say, e.share(), up.say.duplicate(), after.say.duplicate()));
         int own = 0;
         co_await open_nursery([&](nursery& n) -> task<> {
             for (int i = 0; i < 3; ++i)
@@ -62,7 +62,7 @@ TEST_CASE("set wakes all tasks that wait, of all processes") {
                     ++own;
                 });
             for (int i = 0; i < 3; ++i) {
-                bool is_up = co_await told(up.first);
+                bool is_up = co_await told(up.hear);
                 CHECK(is_up);
             }
             co_await sleep_for(2ms);
@@ -77,11 +77,10 @@ TEST_CASE("set wakes all tasks that wait, of all processes") {
 TEST_CASE("a set that is cleared at once has woken those who waited") {
     both_ways([]() -> task<> {
         ipc::event e;
-        auto up = make_pipe();
-        auto after = make_pipe();
-        auto child =
-            ipc::spawn(wait_and_say, e.share(), std::move(up.second), after.second.duplicate());
-        bool is_up = co_await told(up.first);
+        signal_pipe up;
+        signal_pipe after;
+        auto child = ipc::spawn(wait_and_say, e.share(), std::move(up.say), after.say.duplicate());
+        bool is_up = co_await told(up.hear);
         CHECK(is_up);
         co_await sleep_for(2ms);
         int own = 0;
@@ -95,7 +94,7 @@ TEST_CASE("a set that is cleared at once has woken those who waited") {
             e.clear();
         });
         CHECK(own == 1);
-        bool passed = co_await told(after.first);
+        bool passed = co_await told(after.hear);
         CHECK(passed);
         co_await child.join();
         CHECK(!e.is_set());
@@ -147,14 +146,14 @@ TEST_CASE("an ipc event is set from a signal handler") {
 TEST_CASE("processes that wait for an ipc event are killed, and set blocks nobody") {
     both_ways([]() -> task<> {
         ipc::event e;
-        auto up = make_pipe();
-        auto after = make_pipe();
+        signal_pipe up;
+        signal_pipe after;
         std::vector<ipc::process<>> children;
         for (int i = 0; i < 4; ++i)
-            children.push_back(ipc::spawn(wait_and_say, e.share(), up.second.duplicate(),
-                                          after.second.duplicate()));
+            children.push_back(
+                ipc::spawn(wait_and_say, e.share(), up.say.duplicate(), after.say.duplicate()));
         for (int i = 0; i < 4; ++i) {
-            bool is_up = co_await told(up.first);
+            bool is_up = co_await told(up.hear);
             CHECK(is_up);
         }
         co_await sleep_for(2ms);
@@ -169,7 +168,7 @@ TEST_CASE("processes that wait for an ipc event are killed, and set blocks nobod
 }
 
 TEST_CASE("processes that set an ipc event are killed at random, and every set is seen") {
-    const std::uint64_t start = printed_seed("event_test");
+    const std::uint64_t start = announced_seed("event_test");
     both_ways([start]() -> task<> {
         std::mt19937_64 random(start);
         for (int round = 0; round < 60; ++round) {

@@ -5,7 +5,7 @@
 
 #include <runnel/ipc/value.hpp>
 
-#include "shared_tools.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -55,7 +55,7 @@ TEST_CASE("mistakes with a shared list") {
 }
 
 TEST_CASE("processes write to a shared list and are killed: what is read is whole") {
-    const std::uint64_t start = printed_seed("list_test");
+    const std::uint64_t start = announced_seed("list_test");
     both_ways([start]() -> task<> {
         std::mt19937_64 random(start);
         const ipc::list l({std::string(1000, 'a'), 0});

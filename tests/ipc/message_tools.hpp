@@ -19,16 +19,9 @@
 #include <runnel/ipc/codec.hpp>
 #include <runnel/ipc/detail/message.hpp>
 
-namespace runnel::test {
+#include "support/environment.hpp"
 
-/// The seed of a random test: RUNNEL_SEED, or another one each time.
-inline std::uint64_t seed() {
-    const char* given = std::getenv("RUNNEL_SEED");
-    if (given != nullptr) return std::strtoull(given, nullptr, 0);
-    ::timespec now{};
-    ::clock_gettime(CLOCK_REALTIME, &now);
-    return static_cast<std::uint64_t>(now.tv_nsec) % 1000000 + 1;
-}
+namespace runnel::test {
 
 /// fn in a forked process, which ends with what it returns; killed after 30 seconds.
 inline ::pid_t in_child(const std::function<int()>& fn) {

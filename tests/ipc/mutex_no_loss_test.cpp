@@ -14,6 +14,7 @@
 #include <runnel/testing/no_loss.hpp>
 
 #include "support/catch.hpp"
+#include "support/environment.hpp"
 #include "support/fds.hpp"
 
 using namespace runnel;
@@ -94,25 +95,6 @@ struct locks_what_another_holds {
     }
 };
 
-class without_futex {
-public:
-    without_futex() {
-        if (const char* before = std::getenv("RUNNEL_DISABLE")) kept_ = before;
-        ::setenv("RUNNEL_DISABLE", "futex", 1);
-    }
-    ~without_futex() {
-        if (kept_)
-            ::setenv("RUNNEL_DISABLE", kept_->c_str(), 1);
-        else
-            ::unsetenv("RUNNEL_DISABLE");
-    }
-    without_futex(const without_futex&) = delete;
-    without_futex& operator=(const without_futex&) = delete;
-
-private:
-    std::optional<std::string> kept_;
-};
-
 void require_proven(const std::string& how) {
     const test::descriptor_count before;
     {
@@ -135,6 +117,6 @@ void require_proven(const std::string& how) {
 TEST_CASE("an ipc mutex is locked, or stays for the next") { require_proven(""); }
 
 TEST_CASE("an ipc mutex without futex operations is locked, or stays for the next") {
-    const without_futex as_before_linux_6_7;
+    const test::without_futex as_before_linux_6_7;
     require_proven(", without futex");
 }

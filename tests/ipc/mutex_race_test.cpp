@@ -20,6 +20,7 @@
 #include <runnel/run.hpp>
 #include <runnel/with_timeout.hpp>
 
+#include "support/both_ways.hpp"
 #include "support/catch.hpp"
 #include "support/leaks.hpp"
 #include "support/system_calls.hpp"
@@ -54,29 +55,6 @@ using namespace runnel;
 using namespace std::chrono_literals;
 
 namespace {
-
-/// Runs a test's body twice: with futexes in the kernel's ring, and without.
-template <class F>
-void both_ways(F body) {
-    const char* before = std::getenv("RUNNEL_DISABLE");
-    const std::optional<std::string> kept =
-        before != nullptr ? std::optional<std::string>(before) : std::nullopt;
-    for (const bool futex : {true, false}) {
-        INFO((futex ? "with futex operations" : "without futex operations"));
-        if (!futex) ::setenv("RUNNEL_DISABLE", "futex", 1);
-        const support::no_leaks leaks;
-        bool in_time = false;
-        run([&]() -> task<> {
-            bool done = co_await with_timeout(body(), 40s);
-            in_time = done;
-        });
-        CHECK(in_time);
-    }
-    if (kept)
-        ::setenv("RUNNEL_DISABLE", kept->c_str(), 1);
-    else
-        ::unsetenv("RUNNEL_DISABLE");
-}
 
 /// What a process and its parent say to each other, a byte at a time.
 struct line {
@@ -157,7 +135,7 @@ constexpr auto soon = 10s;
 
 TEST_CASE("an owner that stalls in the release keeps nobody from the mutex") {
     for (const stall::point at : {stall::point::before, stall::point::after}) {
-        both_ways([at]() -> task<> {
+        test::both_ways([at]() -> task<> {
             ipc::mutex m;
             party owner = start_owner(m, at);
             const char held = co_await heard(owner.parent);
@@ -185,7 +163,7 @@ TEST_CASE("an owner that stalls in the release keeps nobody from the mutex") {
 
 TEST_CASE("one who waits for the next owner is not forgotten when the last one dies releasing") {
     for (const stall::point at : {stall::point::before, stall::point::after}) {
-        both_ways([at]() -> task<> {
+        test::both_ways([at]() -> task<> {
             ipc::mutex m;
             party owner = start_owner(m, at);
             co_await heard(owner.parent);
@@ -216,7 +194,7 @@ TEST_CASE("one who waits for the next owner is not forgotten when the last one d
 }
 
 TEST_CASE("the death of the next owner is seen by one who watches the last, who stalls") {
-    both_ways([]() -> task<> {
+    test::both_ways([]() -> task<> {
         ipc::mutex m;
         party owner = start_owner(m, stall::point::before);
         co_await heard(owner.parent);
@@ -242,7 +220,7 @@ TEST_CASE("the death of the next owner is seen by one who watches the last, who 
 }
 
 TEST_CASE("a lock that is waited for in vain thousands of times can be waited for once more") {
-    both_ways([]() -> task<> {
+    test::both_ways([]() -> task<> {
         ipc::mutex m;
         party owner = start_waiter(m);
         co_await heard(owner.parent);
@@ -261,7 +239,7 @@ TEST_CASE("a lock that is waited for in vain thousands of times can be waited fo
 }
 
 TEST_CASE("a thousand handles whose waiters are gone leave room for another") {
-    both_ways([]() -> task<> {
+    test::both_ways([]() -> task<> {
         ipc::mutex m;
         party owner = start_waiter(m);
         co_await heard(owner.parent);
@@ -286,7 +264,7 @@ TEST_CASE("a thousand handles whose waiters are gone leave room for another") {
 }
 
 TEST_CASE("a mutex arrives, is locked and released where there is no room for a descriptor") {
-    both_ways([]() -> task<> {
+    test::both_ways([]() -> task<> {
         ipc::mutex m;
         auto held = m.try_lock();
         co_await with_timeout(m.lock(), 1ms);  // leaves somebody to be woken

@@ -31,51 +31,13 @@
 
 #include "support/catch.hpp"
 #include "support/leaks.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
+using namespace runnel::test;
 using namespace std::chrono_literals;
 
 namespace {
-
-/// Runs a test's body twice: with futexes in the kernel's ring, and without.
-template <class F>
-void both_ways(F body) {
-    for (const bool futex : {true, false}) {
-        INFO((futex ? "with futex operations" : "without futex operations"));
-        const char* before = std::getenv("RUNNEL_DISABLE");
-        const std::optional<std::string> kept =
-            before != nullptr ? std::optional<std::string>(before) : std::nullopt;
-        if (!futex) ::setenv("RUNNEL_DISABLE", "futex", 1);
-        {
-            const support::no_leaks leaks;
-            bool in_time = false;
-            run([&]() -> task<> {
-                bool done = co_await with_timeout(body(), 50s);
-                in_time = done;
-            });
-            CHECK(in_time);
-        }
-        if (kept)
-            ::setenv("RUNNEL_DISABLE", kept->c_str(), 1);
-        else
-            ::unsetenv("RUNNEL_DISABLE");
-    }
-}
-
-std::pair<unique_fd, unique_fd> make_pipe() {
-    std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_CLOEXEC) != 0) std::abort();
-    return {unique_fd(ends[0]), unique_fd(ends[1])};
-}
-void tell(const unique_fd& to) {
-    const char byte = 't';
-    [[maybe_unused]] const auto n = ::write(to.get(), &byte, 1);
-}
-task<bool> told(const unique_fd& from) {
-    std::array<std::byte, 1> one{};
-    const auto n = co_await io::read(from.get(), one);
-    co_return n == 1;
-}
 
 /// Takes the mutex, says so, and keeps it.
 task<> hold(ipc::mutex m, unique_fd say) {
@@ -105,14 +67,6 @@ unique_fd zeros() {
     const std::uint64_t zero = 0;
     if (::pwrite(file.get(), &zero, sizeof zero, 0) != sizeof zero) std::abort();
     return file;
-}
-
-std::uint64_t seed() {
-    const char* text = std::getenv("RUNNEL_SEED");
-    const std::uint64_t value =
-        text != nullptr ? std::strtoull(text, nullptr, 0) : std::random_device{}();
-    std::printf("mutex_test: RUNNEL_SEED=%llu\n", static_cast<unsigned long long>(value));
-    return value;
 }
 
 }  // namespace
@@ -206,9 +160,9 @@ TEST_CASE("locking an ipc mutex twice in one task is an error, in another it is 
 TEST_CASE("a deadline on lock takes nothing") {
     both_ways([]() -> task<> {
         ipc::mutex m;
-        auto up = make_pipe();
-        auto holder = ipc::spawn(hold, m.share(), std::move(up.second));
-        bool held = co_await told(up.first);
+        signal_pipe up;
+        auto holder = ipc::spawn(hold, m.share(), std::move(up.say));
+        bool held = co_await told(up.hear);
         CHECK(held);
         for (int i = 0; i < 3; ++i) {
             auto got = co_await with_timeout(m.lock(), 2ms);
@@ -225,11 +179,10 @@ TEST_CASE("a deadline on lock takes nothing") {
 TEST_CASE("a release wakes a waiter of another process") {
     both_ways([]() -> task<> {
         ipc::mutex m;
-        auto up = make_pipe();
-        auto go = make_pipe();
-        auto holder =
-            ipc::spawn(hold_until_told, m.share(), std::move(up.second), std::move(go.first));
-        bool held = co_await told(up.first);
+        signal_pipe up;
+        signal_pipe go;
+        auto holder = ipc::spawn(hold_until_told, m.share(), std::move(up.say), std::move(go.hear));
+        bool held = co_await told(up.hear);
         CHECK(held);
         bool got = false;
         co_await open_nursery([&](nursery& n) -> task<> {
@@ -238,7 +191,7 @@ TEST_CASE("a release wakes a waiter of another process") {
                 got = bool(mine) && !mine.owner_died();
             });
             co_await sleep_for(2ms);
-            tell(go.second);
+            tell(go.say);
         });
         CHECK(got);
         co_await holder.join();
@@ -248,9 +201,9 @@ TEST_CASE("a release wakes a waiter of another process") {
 TEST_CASE("the death of an owner is told to the next one, who waits already") {
     both_ways([]() -> task<> {
         ipc::mutex m;
-        auto up = make_pipe();
-        auto holder = ipc::spawn(hold, m.share(), std::move(up.second));
-        bool held = co_await told(up.first);
+        signal_pipe up;
+        auto holder = ipc::spawn(hold, m.share(), std::move(up.say));
+        bool held = co_await told(up.hear);
         CHECK(held);
         int died = 0;
         int taken = 0;
@@ -273,9 +226,9 @@ TEST_CASE("the death of an owner is told to the next one, who waits already") {
 TEST_CASE("the death of an owner is told to one who comes later") {
     both_ways([]() -> task<> {
         ipc::mutex m;
-        auto up = make_pipe();
-        auto holder = ipc::spawn(hold, m.share(), std::move(up.second));
-        bool held = co_await told(up.first);
+        signal_pipe up;
+        auto holder = ipc::spawn(hold, m.share(), std::move(up.say));
+        bool held = co_await told(up.hear);
         CHECK(held);
         holder.kill();
         co_await holder.wait();
@@ -308,14 +261,14 @@ TEST_CASE("a waiter that is killed leaves the mutex to the others") {
         auto held = co_await m.lock();
         std::vector<ipc::process<>> waiters;
         for (int i = 0; i < 3; ++i) {
-            auto up = make_pipe();
+            signal_pipe up;
             waiters.push_back(ipc::spawn(
                 [](ipc::mutex its, unique_fd say) -> task<> {
                     tell(say);
                     auto mine = co_await its.lock();
                 },
-                m.share(), std::move(up.second)));
-            bool up_now = co_await told(up.first);
+                m.share(), std::move(up.say)));
+            bool up_now = co_await told(up.hear);
             CHECK(up_now);
         }
         waiters[0].kill();
@@ -400,7 +353,7 @@ TEST_CASE("an ipc mutex is refused under virtual time") {
 }
 
 TEST_CASE("processes that are killed at random stop nobody, and one is told of each lost update") {
-    const std::uint64_t start = seed();
+    const std::uint64_t start = announced_seed("mutex_test");
     both_ways([start]() -> task<> {
         std::mt19937_64 random(start);
         ipc::mutex m;

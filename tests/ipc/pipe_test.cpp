@@ -348,7 +348,7 @@ TEST_CASE("nothing is allocated for a message, neither sent nor received, waitin
 }
 
 TEST_CASE("with chaos below, every message arrives once and in order") {
-    const std::uint64_t first = seed();
+    const std::uint64_t first = announced_seed("pipe_test");
     for (std::uint64_t s = first; s < first + 8; ++s) {
         INFO("RUNNEL_SEED=" << s);
         const auto work = []() -> task<> {
@@ -377,7 +377,7 @@ TEST_CASE("with chaos below, every message arrives once and in order") {
 }
 
 TEST_CASE("a timeout that races with the sender loses no message") {
-    const std::uint64_t first = seed();
+    const std::uint64_t first = announced_seed("pipe_test");
     INFO("RUNNEL_SEED=" << first);
     for (const bool chaos : {false, true}) {
         const auto work = [first]() -> task<> {
@@ -487,7 +487,7 @@ TEST_CASE("every message goes to exactly one of the readers in several processes
 }
 
 TEST_CASE("a sender that is killed leaves no part of a message behind") {
-    const std::uint64_t first = seed();
+    const std::uint64_t first = announced_seed("pipe_test");
     INFO("RUNNEL_SEED=" << first);
     std::mt19937_64 random(first);
     for (int round = 0; round < 30; ++round) {

@@ -5,7 +5,7 @@
 #include <numeric>
 #include <vector>
 
-#include "queue_tools.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -92,7 +92,7 @@ TEST_CASE("a lease that is given back wakes one who waits") {
         std::optional<int> got;
         co_await open_nursery([&](nursery& n) -> task<> {
             n.start([&]() -> task<> { got = co_await q.getter.get(); });
-            co_await some_turns();
+            co_await turns();
             CHECK(!got);
             held.reset();
         });
@@ -175,7 +175,7 @@ TEST_CASE("the end waits for leases of others, which may come back") {
                     auto end = co_await q.getter.get_leased();
                     ended = !end;
                 });
-                co_await some_turns();
+                co_await turns();
                 CHECK(!got);
                 holder.kill();
             });
@@ -210,7 +210,7 @@ TEST_CASE("the end comes when the leases of others are done") {
                 auto end = co_await q.getter.get_leased();
                 ended = !end;
             });
-            co_await some_turns();
+            co_await turns();
             CHECK(!ended);
             tell(go.say);
             co_await told(up.hear);
@@ -264,7 +264,7 @@ TEST_CASE("with leases, get and task_done lease as well") {
         auto other = ipc::decode<ipc::getter<int>>(out.bytes(), copies);
         q.getter.close();
         next.close();
-        co_await some_turns();
+        co_await turns();
         for (int i = 1; i < 4; ++i) {
             auto got = co_await other.get();
             CHECK(got == i);
@@ -319,7 +319,7 @@ TEST_CASE("a process has no more than 252 leases, and waits for one to end") {
         leased_int next;
         co_await open_nursery([&](nursery& n) -> task<> {
             n.start([&]() -> task<> { next = co_await q.getter.get_leased(); });
-            co_await some_turns();
+            co_await turns();
             held[17].done();
         });
         CHECK(**next == 252);

@@ -14,9 +14,9 @@
 
 #include <runnel/loop.hpp>
 
-#include "queue_tools.hpp"
 #include "support/allocations.hpp"
 #include "support/environment.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;

@@ -14,6 +14,7 @@
 #include <runnel/testing/no_loss.hpp>
 
 #include "support/catch.hpp"
+#include "support/environment.hpp"
 #include "support/fds.hpp"
 
 using namespace runnel;
@@ -237,20 +238,12 @@ TEST_CASE("an item is got, or stays for the next; put, or not, a join ends, or n
 }
 
 TEST_CASE("the same where the kernel's rings know no futexes") {
-    const char* const before = std::getenv("RUNNEL_DISABLE");
-    const std::string kept = before != nullptr ? before : "";
-    ::setenv("RUNNEL_DISABLE", "futex", 1);
-    {
-        testing::no_loss proof;
-        proof.put<gets>("ipc::getter.get, without futexes");
-        proof.put<put_site>("ipc::putter.put, without futexes");
-        proof.put<joins>("ipc::queue_user.join, without futexes");
-        require_proven(proof);
-    }
-    if (before != nullptr)
-        ::setenv("RUNNEL_DISABLE", kept.c_str(), 1);
-    else
-        ::unsetenv("RUNNEL_DISABLE");
+    const without_futex as_before_linux_6_7;
+    testing::no_loss proof;
+    proof.put<gets>("ipc::getter.get, without futexes");
+    proof.put<put_site>("ipc::putter.put, without futexes");
+    proof.put<joins>("ipc::queue_user.join, without futexes");
+    require_proven(proof);
 }
 
 TEST_CASE("what another process does completes a get or a put") {

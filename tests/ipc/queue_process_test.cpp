@@ -9,7 +9,7 @@
 #include <runnel/ipc/pipe.hpp>
 #include <runnel/when_all.hpp>
 
-#include "queue_tools.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -113,9 +113,9 @@ TEST_CASE("the end comes when the last who could put is closed") {
                 auto got = co_await q.getter.get();
                 ended = !got;
             });
-            co_await some_turns();
+            co_await turns();
             q.putter.close();
-            co_await some_turns();
+            co_await turns();
             CHECK(!ended);
             other.close();
         });
@@ -154,7 +154,7 @@ TEST_CASE("the end comes when the last who could put is killed") {
                     auto got = co_await q.getter.get();
                     ended = !got;
                 });
-                co_await some_turns();
+                co_await turns();
                 putter.kill();
             });
             CHECK(ended);
@@ -175,7 +175,7 @@ TEST_CASE("a putter in flight inside a message counts, until the message is drop
                 auto got = co_await q.getter.get();
                 CHECK(!got);
             });
-            co_await some_turns();
+            co_await turns();
             carrier.receiver.close();
             carrier.sender.close();
         });
@@ -268,7 +268,7 @@ TEST_CASE("put throws when nobody is left to get: closed, or killed") {
                         auto how = co_await error_of([&] { return q.putter.put(3); });
                         CHECK(how == std::errc::broken_pipe);
                     });
-                co_await some_turns();
+                co_await turns();
                 getter.kill();
             });
             co_await getter.wait();
@@ -308,7 +308,7 @@ TEST_CASE("join ends when the only one who gets is killed: what it had counts as
             co_await open_nursery([&](nursery& n) -> task<> {
                 n.start(
                     [&]() -> task<> { code = co_await error_of([&] { return q.putter.join(); }); });
-                co_await some_turns();
+                co_await turns();
                 getter.kill();
             });
             CHECK(code ==

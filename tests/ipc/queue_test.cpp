@@ -14,7 +14,7 @@
 #include <runnel/race.hpp>
 #include <runnel/when_all.hpp>
 
-#include "queue_tools.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -54,7 +54,7 @@ TEST_CASE("get waits for an item") {
         std::optional<int> got;
         co_await open_nursery([&](nursery& n) -> task<> {
             n.start([&]() -> task<> { got = co_await q.getter.get(); });
-            co_await some_turns();
+            co_await turns();
             CHECK(!got);
             co_await q.putter.put(7);
         });
@@ -76,7 +76,7 @@ TEST_CASE("put waits for room") {
                 co_await q.putter.put(3);
                 over = true;
             });
-            co_await some_turns();
+            co_await turns();
             CHECK(!over);
             CHECK(q.getter.size() == 2);
             CHECK(q.getter.try_get() == 1);
@@ -98,7 +98,7 @@ TEST_CASE("several tasks that wait have their turns in the order of waiting") {
                     auto item = co_await q.getter.get();
                     got.emplace_back(i, *item);
                 });
-            co_await some_turns();
+            co_await turns();
             for (int i = 0; i < 5; ++i) co_await q.putter.put(i);
         });
         REQUIRE(got.size() == 5);
@@ -106,7 +106,7 @@ TEST_CASE("several tasks that wait have their turns in the order of waiting") {
 
         co_await open_nursery([&](nursery& n) -> task<> {
             for (int i = 0; i < 5; ++i) n.start([&, i]() -> task<> { co_await q.putter.put(i); });
-            co_await some_turns();
+            co_await turns();
             for (int i = 0; i < 5; ++i) {
                 auto item = co_await q.getter.get();
                 CHECK(item == i);
@@ -164,7 +164,7 @@ TEST_CASE("a cancelled task takes no item") {
                     co_await q.getter.get();
                     ++got;
                 });
-            co_await some_turns();
+            co_await turns();
             n.cancel();
         });
         CHECK(got == 0);
@@ -189,7 +189,7 @@ TEST_CASE("when the first who waits is cancelled, the next one's smaller item go
                 co_await q.putter.put(small);
                 over = true;
             });
-            co_await some_turns();
+            co_await turns();
             CHECK(!over);
         });
         CHECK(over);
@@ -325,7 +325,7 @@ TEST_CASE("task_done and join count what was got") {
             for (int i = 0; i < 3; ++i) {
                 CHECK(!joined);
                 co_await q.getter.get();
-                co_await some_turns();
+                co_await turns();
                 CHECK(!joined);
                 q.getter.task_done();
             }
@@ -374,9 +374,9 @@ TEST_CASE("closing a handle ends what is pending on it, and nothing else") {
             n.start(
                 [&]() -> task<> { joined = co_await error_of([&] { return q.putter.join(); }); });
             n.start([&]() -> task<> { by_other = co_await other.get(); });
-            co_await some_turns();
+            co_await turns();
             q.getter.close();
-            co_await some_turns();
+            co_await turns();
             co_await q.putter.put(5);
         });
         CHECK(got == errc::closed);
@@ -401,7 +401,7 @@ TEST_CASE("a closed handle ends a put that waits") {
         std::error_code code;
         co_await open_nursery([&](nursery& n) -> task<> {
             n.start([&]() -> task<> { code = co_await error_of([&] { return q.putter.put(2); }); });
-            co_await some_turns();
+            co_await turns();
             auto moved = std::move(q.putter);
             moved.close();
         });

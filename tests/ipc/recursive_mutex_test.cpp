@@ -3,7 +3,7 @@
 
 #include <stdexcept>
 
-#include "shared_tools.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -54,7 +54,7 @@ TEST_CASE("a task locks an ipc recursive mutex that it holds") {
 TEST_CASE("processes exclude each other by an ipc recursive mutex, and a death is told") {
     both_ways([]() -> task<> {
         const ipc::recursive_mutex m;
-        auto up = make_pipe();
+        signal_pipe up;
         auto holder = ipc::spawn(
             [](ipc::recursive_mutex its, unique_fd say) -> task<> {
                 auto one = co_await its.lock();
@@ -63,8 +63,8 @@ TEST_CASE("processes exclude each other by an ipc recursive mutex, and a death i
                 tell(say);
                 co_await sleep_for(1h);
             },
-            m.share(), std::move(up.second));
-        bool held = co_await told(up.first);
+            m.share(), std::move(up.say));
+        bool held = co_await told(up.hear);
         CHECK(held);
         auto got = co_await with_timeout(m.lock(), 2ms);
         CHECK(!got);

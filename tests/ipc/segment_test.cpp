@@ -182,7 +182,7 @@ TEST_CASE("a sender that is killed anywhere in a large message leaves whole ones
 }
 
 TEST_CASE("receivers that are killed at random never see anything but whole messages") {
-    const std::uint64_t first = seed();
+    const std::uint64_t first = announced_seed("segment_test");
     INFO("RUNNEL_SEED=" << first);
     std::mt19937_64 random(first);
     run([&]() -> task<> {

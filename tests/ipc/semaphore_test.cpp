@@ -6,7 +6,7 @@
 
 #include <runnel/loop.hpp>
 
-#include "shared_tools.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -171,11 +171,11 @@ TEST_CASE("a deadline on a permit takes none, and lets others pass") {
 TEST_CASE("what a killed process held comes back, to one who waits already") {
     both_ways([]() -> task<> {
         ipc::semaphore s(3);
-        auto up = make_pipe();
-        auto first = ipc::spawn(keep, s.share(), up.second.duplicate(), 2u);
-        auto second = ipc::spawn(keep, s.share(), up.second.duplicate(), 1u);
-        bool both = co_await told(up.first);
-        both = co_await told(up.first) && both;
+        signal_pipe up;
+        auto first = ipc::spawn(keep, s.share(), up.say.duplicate(), 2u);
+        auto second = ipc::spawn(keep, s.share(), up.say.duplicate(), 1u);
+        bool both = co_await told(up.hear);
+        both = co_await told(up.hear) && both;
         CHECK(both);
         CHECK(s.available() == 0);
         co_await open_nursery([&](nursery& n) -> task<> {
@@ -199,23 +199,22 @@ TEST_CASE("what a killed process held comes back, to one who waits already") {
 TEST_CASE("a holder that is stopped, or told to go on, gives its permit back") {
     both_ways([]() -> task<> {
         ipc::semaphore s(1);
-        auto up = make_pipe();
-        auto go = make_pipe();
-        auto holder = ipc::spawn(keep, s.share(), up.second.duplicate(), 1u);
-        bool held = co_await told(up.first);
+        signal_pipe up;
+        signal_pipe go;
+        auto holder = ipc::spawn(keep, s.share(), up.say.duplicate(), 1u);
+        bool held = co_await told(up.hear);
         CHECK(held);
         holder.stop();
         co_await s.acquire();
         s.release();
-        auto other =
-            ipc::spawn(keep_until_told, s.share(), up.second.duplicate(), std::move(go.first));
-        held = co_await told(up.first);
+        auto other = ipc::spawn(keep_until_told, s.share(), up.say.duplicate(), std::move(go.hear));
+        held = co_await told(up.hear);
         CHECK(held);
         CHECK(!s.try_acquire());
         co_await open_nursery([&](nursery& n) -> task<> {
             n.start([&]() -> task<> { co_await s.acquire(); });
             co_await sleep_for(2ms);
-            tell(go.second);
+            tell(go.say);
         });
         co_await holder.wait();
         co_await other.join();
@@ -261,7 +260,7 @@ TEST_CASE("permits that outlive their loop are given back by it") {
 }
 
 TEST_CASE("holders that are killed at random: all permits come back, and nobody waits for ever") {
-    const std::uint64_t start = printed_seed("semaphore_test");
+    const std::uint64_t start = announced_seed("semaphore_test");
     both_ways([start]() -> task<> {
         std::mt19937_64 random(start);
         const ipc::semaphore s(2);

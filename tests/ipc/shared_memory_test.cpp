@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "shared_tools.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -24,15 +24,6 @@ std::string_view text(const ipc::shared_memory& m, std::size_t n) {
 }
 void write(const ipc::shared_memory& m, std::string_view what) {
     std::memcpy(m.bytes().data(), what.data(), what.size());
-}
-template <class F>
-std::error_code code_of(F&& fn) {
-    try {
-        fn();
-    } catch (const std::system_error& error) {
-        return error.code();
-    }
-    return {};
 }
 std::error_code error(int number) { return {number, std::system_category()}; }
 
@@ -163,17 +154,17 @@ TEST_CASE("what is no size and no name for shared memory") {
     CHECK_THROWS_AS(m.bytes(), std::invalid_argument);  // NOLINT: what is tested
     CHECK_THROWS_AS(m.share(), std::invalid_argument);  // NOLINT
     // What comes from elsewhere and is no memory.
-    auto ends = make_pipe();
+    signal_pipe ends;
     ipc::encoder out;
-    out.write_handle(ends.first.get());
+    out.write_handle(ends.hear.get());
     std::vector<unique_fd> handles;
-    handles.push_back(ends.first.duplicate());
+    handles.push_back(ends.hear.duplicate());
     CHECK(code_of([&] { (void)ipc::decode<memory>(out.bytes(), handles); }) == errc::protocol);
 }
 
 TEST_CASE("shared memory without a name is gone with the process that was killed") {
     both_ways([]() -> task<> {
-        auto up = make_pipe();
+        signal_pipe up;
         auto child = ipc::spawn(
             [](unique_fd say) -> task<> {
                 const ipc::shared_memory m(1 << 20);
@@ -181,8 +172,8 @@ TEST_CASE("shared memory without a name is gone with the process that was killed
                 tell(say);
                 co_await sleep_for(1h);
             },
-            std::move(up.second));
-        bool is_up = co_await told(up.first);
+            std::move(up.say));
+        bool is_up = co_await told(up.hear);
         CHECK(is_up);
         child.kill();
         co_await child.wait();

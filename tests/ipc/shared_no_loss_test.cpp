@@ -16,8 +16,8 @@
 #include <runnel/ipc/value.hpp>
 #include <runnel/testing/no_loss.hpp>
 
-#include "shared_tools.hpp"
 #include "support/fds.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -57,12 +57,12 @@ struct takes_permits {
 class other_process {
 public:
     other_process() {
-        auto there = make_pipe();
-        auto back = make_pipe();
-        tell_ = std::move(there.second);
-        hear_ = std::move(back.first);
-        child_ = ipc::spawn(work, s.share(), e.share(), v.share(), std::move(there.first),
-                            std::move(back.second));
+        signal_pipe there;
+        signal_pipe back;
+        tell_ = std::move(there.say);
+        hear_ = std::move(back.hear);
+        child_ = ipc::spawn(work, s.share(), e.share(), v.share(), std::move(there.hear),
+                            std::move(back.say));
     }
     void order(char what) {
         char c = what;

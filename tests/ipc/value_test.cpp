@@ -8,7 +8,7 @@
 #include <stdexcept>
 #include <thread>
 
-#include "shared_tools.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -166,7 +166,7 @@ TEST_CASE("a large shared value is waited for, from two loops of a process as we
 }
 
 TEST_CASE("a writer that is killed leaves a shared value whole, and readers wait for nobody") {
-    const std::uint64_t start = printed_seed("value_test");
+    const std::uint64_t start = announced_seed("value_test");
     both_ways([start]() -> task<> {
         std::mt19937_64 random(start);
         const ipc::value<sample> large;

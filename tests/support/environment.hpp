@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 #include <random>
+#include <string>
 
 namespace runnel::test {
 
@@ -34,5 +36,37 @@ inline std::uint64_t announced_seed(const char* of) {
     std::fflush(stdout);
     return value;
 }
+
+/// A variable of the environment has another value while this lives.
+class environment {
+public:
+    environment(const char* name, const char* value) : name_(name) {
+        if (const char* before = std::getenv(name)) before_ = before;
+        ::setenv(name, value, 1);
+    }
+    ~environment() {
+        if (before_)
+            ::setenv(name_, before_->c_str(), 1);
+        else
+            ::unsetenv(name_);
+    }
+    environment(const environment&) = delete;
+    environment& operator=(const environment&) = delete;
+
+private:
+    const char* name_;
+    std::optional<std::string> before_;
+};
+
+/// Objects are as before Linux 6.7, whose rings know no futexes, while this lives.
+class without_futex {
+public:
+    explicit without_futex(bool really = true) {
+        if (really) disabled_.emplace("RUNNEL_DISABLE", "futex");
+    }
+
+private:
+    std::optional<environment> disabled_;
+};
 
 }  // namespace runnel::test

@@ -21,29 +21,14 @@
 #include <runnel/runnel.hpp>
 
 #include "support/catch.hpp"
+#include "support/environment.hpp"
 
 using namespace runnel;
 using namespace std::chrono_literals;
 
 namespace {
 
-std::uint64_t number_from(const char* name, std::uint64_t otherwise) {
-    const char* text = std::getenv(name);
-    return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
-}
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define RUNNEL_TEST_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define RUNNEL_TEST_SANITIZED 1
-#endif
-#endif
-#ifdef RUNNEL_TEST_SANITIZED
-constexpr std::uint64_t default_cancels = 50'000;
-#else
-constexpr std::uint64_t default_cancels = 1'000'000;
-#endif
+constexpr std::uint64_t default_cancels = test::sanitized ? 50'000 : 1'000'000;
 
 /// Numbers that are put in and taken out, each once, in whatever order it is told of.
 class ledger {
@@ -500,9 +485,8 @@ std::uint64_t torture(std::uint64_t seed, std::uint64_t cancels, bool chaos) {
 }  // namespace
 
 TEST_CASE("a million random cancels of pipes, streams, events and locks lose nothing") {
-    const std::uint64_t seed = number_from("RUNNEL_SEED", std::random_device()());
-    const std::uint64_t cancels = number_from("RUNNEL_TORTURE", default_cancels);
-    std::cout << "RUNNEL_SEED=" << seed << '\n';
+    const std::uint64_t seed = test::announced_seed("cancel_test");
+    const std::uint64_t cancels = test::number_from_env("RUNNEL_TORTURE", default_cancels);
     std::uint64_t done = 0;
     for (std::uint64_t i = 0; done < cancels; ++i) {
         const std::uint64_t portion = std::min<std::uint64_t>(cancels - done, 50'000);
