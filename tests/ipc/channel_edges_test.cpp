@@ -23,8 +23,8 @@
 #include <runnel/loop.hpp>
 #include <runnel/sleep.hpp>
 
-#include "channel_tools.hpp"
 #include "support/fds.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -124,8 +124,8 @@ TEST_CASE("an operation may outlive its handle", "[channel]") {
         auto lending = ends.writer.loan();
         ends.reader = {};
         ends.writer = {};
-        const auto reading = co_await code_of_task([&]() -> task<> { (void)co_await receiving; });
-        const auto writing = co_await code_of_task([&]() -> task<> { (void)co_await lending; });
+        const auto reading = co_await error_of([&]() -> task<> { (void)co_await receiving; });
+        const auto writing = co_await error_of([&]() -> task<> { (void)co_await lending; });
         CHECK(reading == errc::closed);
         CHECK(writing == errc::closed);
     });
