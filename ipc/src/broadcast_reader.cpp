@@ -21,20 +21,24 @@ namespace runnel::ipc::detail {
 namespace {
 
 constexpr const char* name = "broadcast";
-constexpr const char* object = "ipc broadcast";
+constexpr const char* object = broadcast_reader_core::object;
 constexpr std::uint32_t of_waiting_writer = 0x62637777;
 constexpr std::uint32_t of_overwriting_writer = 0x6263776f;
 constexpr std::uint32_t of_readers = 0x62637264;
 
-segment_type records_type(bool overwrites, std::uint64_t type, std::uint32_t length) {
-    segment_type what{
-        .name = name, .kind = overwrites ? of_overwriting_writer : of_waiting_writer, .type = type};
-    what.length = length;
+constexpr std::uint32_t least_step = 16;  // records have numbers
+
+segment_type records_type(bool overwrites, const record_kind& kind) {
+    segment_type what{.name = name,
+                      .kind = overwrites ? of_overwriting_writer : of_waiting_writer,
+                      .type = kind.type};
+    what.length = kind.length;
+    what.step = kind.step != 0 ? std::max(kind.step, least_step) : 0;
     return what;
 }
-segment_type readers_type(std::uint64_t type, std::uint32_t length) {
-    segment_type what{.name = name, .kind = of_readers, .type = type};
-    what.length = length;
+segment_type readers_type(const record_kind& kind) {
+    segment_type what{.name = name, .kind = of_readers, .type = kind.type};
+    what.length = kind.length;
     return what;
 }
 
@@ -158,8 +162,13 @@ bool broadcast_reader_core::take_copy(channel_record& out) noexcept {
             if (stopped_)
                 seen_ = next_;
             else
-                // One who is lapped again and again goes on with what comes next.
+                // One who is lapped again and again goes on with what comes next; but no writer that
+                // writes what it says is that much faster.
                 next_ = ++lapped < 16 ? low : seen_;
+            if (lapped == 10'000) {
+                fail();
+                seen_ = next_;
+            }
             continue;
         }
         if (!record && (out.length != skipped || !is_span(out.span))) {
@@ -169,10 +178,9 @@ bool broadcast_reader_core::take_copy(channel_record& out) noexcept {
         }
         next_ += out.span;
         released_ = next_;
-        out.missed = number > expected_ ? number - expected_ : 0;
-        // What was dropped was never to be had.
-        expected_ = record ? number + 1 : expected_ + 1;
         if (!record) continue;
+        out.missed = number > expected_ ? number - expected_ : 0;
+        expected_ = number + 1;
         copies_ = copies_->next;
         out.at = to;
         return true;
@@ -207,8 +215,9 @@ broadcast_reader_core* broadcast_reader_core::share() {
     if (!valid()) throw_error(errc::closed, "share", "ipc broadcast: it was handed on");
     const auto slots = static_cast<std::uint32_t>(mine.type().limit / sizeof(reader_slot));
     auto [alive, its_writers] = make_sockets(SOCK_STREAM);
-    const segment_type back = readers_type(mine.type().type, length_);
-    const segment_type data = records_type(overwrites_, mine.type().type, length_);
+    const record_kind kind{mine.type().type, length_, step_};
+    const segment_type back = readers_type(kind);
+    const segment_type data = records_type(overwrites_, kind);
     channel_memory memory{ring_segment(mine.duplicate(), back, true, ring_segment::access::write),
                           ring_segment(others.duplicate(), data, true, ring_segment::access::read)};
     reader_place where;
@@ -261,9 +270,10 @@ void broadcast_reader_core::write_nothing(encoder& out, std::uint64_t signature)
 broadcast_cores make_broadcast(channel_shape shape, std::size_t readers, bool overwrites) {
     if (readers == 0 || readers > most_readers)
         throw std::invalid_argument("make ipc broadcast: readers must be between 1 and 64");
-    shape.step = std::max(shape.step, 16U);
-    segment_type data = ring_type(records_type(overwrites, shape.type, shape.length), shape);
-    segment_type back = readers_type(shape.type, shape.length);
+    shape.step = std::max(shape.step, least_step);
+    const record_kind kind{shape.type, shape.length};
+    segment_type data = ring_type(records_type(overwrites, kind), shape);
+    segment_type back = readers_type(kind);
     back.limit = readers * sizeof(reader_slot);
     back.ring = std::bit_ceil(std::max<std::uint64_t>(back.limit, ring_segment::page_size));
     back.step = 128;
@@ -298,7 +308,7 @@ broadcast_cores make_broadcast(channel_shape shape, std::size_t readers, bool ov
 }
 
 broadcast_writer_core* read_broadcast_writer(decoder& in, std::uint64_t signature,
-                                             std::uint64_t type, std::uint32_t length) {
+                                             const record_kind& kind) {
     if (in.read<std::uint64_t>() != signature)
         in.fail("a broadcast's end is of another side or carries another type");
     const bool overwrites = in.read<bool>();
@@ -314,10 +324,11 @@ broadcast_writer_core* read_broadcast_writer(decoder& in, std::uint64_t signatur
     }
     if (!own && !peer && !notices) return nullptr;
     using enum ring_segment::access;
-    ring_segment mine(std::move(own), records_type(overwrites, type, length), true, write);
-    ring_segment others(std::move(peer), readers_type(type, length), true, read);
+    ring_segment mine(std::move(own), records_type(overwrites, kind), true, write);
+    ring_segment others(std::move(peer), readers_type(kind), true, read);
     const std::uint64_t slots = others.type().limit / sizeof(reader_slot);
-    if (slots > most_readers) in.fail("a broadcast of too many readers");
+    if (slots > most_readers || mine.type().step < least_step)
+        in.fail("a broadcast of too many readers, or without numbers");
     for (const auto& each : listeners)
         if (each.slot >= slots) in.fail("a reader in no slot");
     return new broadcast_writer_core({std::move(mine), std::move(others)}, overwrites,
@@ -325,7 +336,7 @@ broadcast_writer_core* read_broadcast_writer(decoder& in, std::uint64_t signatur
 }
 
 broadcast_reader_core* read_broadcast_reader(decoder& in, std::uint64_t signature,
-                                             std::uint64_t type, std::uint32_t length) {
+                                             const record_kind& kind) {
     if (in.read<std::uint64_t>() != signature)
         in.fail("a broadcast's end is of another side or carries another type");
     unique_fd own = in.read_handle();
@@ -339,10 +350,10 @@ broadcast_reader_core* read_broadcast_reader(decoder& in, std::uint64_t signatur
     if (!own && !peer && !where.alive) return nullptr;
     if (!where.alive || !where.notices) in.fail("a broadcast's reader without its sockets");
     using enum ring_segment::access;
-    ring_segment mine(std::move(own), readers_type(type, length), true, write);
-    ring_segment others(std::move(peer), records_type(where.overwrites, type, length), true, read);
+    ring_segment mine(std::move(own), readers_type(kind), true, write);
+    ring_segment others(std::move(peer), records_type(where.overwrites, kind), true, read);
     const std::uint64_t slots = mine.type().limit / sizeof(reader_slot);
-    if (slots > most_readers || where.slot >= slots || others.type().step < 16)
+    if (slots > most_readers || where.slot >= slots || others.type().step < least_step)
         in.fail("a broadcast's reader in no slot");
     return new broadcast_reader_core({std::move(mine), std::move(others)}, std::move(where));
 }

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <utility>
 
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -23,6 +24,11 @@ unique_fd make_epoll() {
     unique_fd made(::epoll_create1(EPOLL_CLOEXEC));
     if (!made) throw_errno(errno, "epoll_create1", "ipc broadcast");
     return made;
+}
+
+bool hung_up(int socket) noexcept {
+    ::pollfd one{socket, 0, 0};
+    return ::poll(&one, 1, 0) > 0 && (one.revents & POLLHUP) != 0;
 }
 
 }  // namespace
@@ -73,7 +79,8 @@ broadcast_writer_core::listener* broadcast_writer_core::reader_in(std::uint32_t 
 }
 
 void broadcast_writer_core::take_notices() noexcept {
-    for (;;) {
+    // More than fit into the socket: readers that do not keep to the rules may send without end.
+    for (int tries = 0; tries < 4096; ++tries) {
         reader_notice notice{};
         ::iovec part{&notice, sizeof notice};
         alignas(::cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int))> control_data{};
@@ -81,23 +88,21 @@ void broadcast_writer_core::take_notices() noexcept {
         message.msg_iov = &part;
         message.msg_iovlen = 1;
         message.msg_control = control_data.data();
-        message.msg_controllen = control_data.size();
+        message.msg_controllen = CMSG_LEN(sizeof(int));  // room for one, and no more
         const ::ssize_t n = ::recvmsg(notices_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) {
-            // Every reader holds the other end.
-            if (n == 0) {
-                gone_ = true;
-                over();
-            }
-            return;
-        }
+        if (n < 0) return;
         unique_fd socket;
         if (const ::cmsghdr* first = CMSG_FIRSTHDR(&message);
             first != nullptr && first->cmsg_level == SOL_SOCKET && first->cmsg_type == SCM_RIGHTS) {
             int number = -1;
             std::memcpy(&number, CMSG_DATA(first), sizeof number);
             socket.reset(number);
+        }
+        if (n == 0 && hung_up(notices_.get())) {  // every reader holds the other end
+            gone_ = true;
+            over();
+            return;
         }
         const bool fine = n == sizeof notice && socket && notice.token != 0 &&
                           notice.slot < slot_count_ && listeners_.size() < 4 * most_readers;
@@ -107,12 +112,8 @@ void broadcast_writer_core::take_notices() noexcept {
     }
 }
 
-void broadcast_writer_core::hear(listener& from, bool hung_up) noexcept {
-    std::array<char, 64> bytes;
-    ::ssize_t n = 0;
-    while ((n = ::recv(from.socket.get(), bytes.data(), bytes.size(), MSG_DONTWAIT)) > 0) {
-    }
-    if (n != 0 && !hung_up) return;
+void broadcast_writer_core::hear(listener& from, bool gone) noexcept {
+    if (drain(from.socket.get()) && !gone) return;
     if (slot(from.slot).token.load(std::memory_order_acquire) == from.token)
         more().freed[from.slot].store(from.token, std::memory_order_release);
     from.token = 0;

@@ -21,13 +21,13 @@ namespace runnel::ipc::detail {
 namespace {
 
 constexpr const char* name = "channel";
-constexpr const char* object = "ipc channel";
 constexpr std::uint32_t of_writer = 0x63687772;
 constexpr std::uint32_t of_reader = 0x63687264;
 
-segment_type type_of(std::uint32_t kind, std::uint64_t type, std::uint32_t length) {
-    segment_type what{.name = name, .kind = kind, .type = type};
-    what.length = length;
+segment_type type_of(std::uint32_t segment, const record_kind& kind) {
+    segment_type what{.name = name, .kind = segment, .type = kind.type};
+    what.length = kind.length;
+    what.step = kind.step;
     return what;
 }
 
@@ -100,9 +100,21 @@ bool channel_writer_core::find_room(std::uint64_t span) noexcept {
     return !stopped_ && fits(span);
 }
 
+bool channel_writer_core::done_behind() noexcept {
+    while (const std::uint32_t span = done_.take(tail_)) {
+        std::byte* const at = place(tail_);
+        number(at, static_cast<std::uint32_t>(header_at(at).load(std::memory_order_relaxed)));
+        tail_ += span;
+    }
+    const bool any = hurry_;
+    if (done_.empty()) hurry_ = false;
+    return any;
+}
+
 void channel_writer_core::shrink(channel_record& record, std::uint32_t length) {
     if (length > record.length)
-        throw std::invalid_argument("publish on ipc channel: longer than the loan");
+        throw std::invalid_argument(std::string("publish on ipc ") + name_ +
+                                    ": longer than the loan");
     record.length = length;
     const auto span = static_cast<std::uint32_t>(span_of(length));
     if (record.position + record.span != reserved_) return;
@@ -114,7 +126,6 @@ void channel_writer_core::give_back(const channel_record& record) noexcept {
     if (closed()) return;
     if (record.position + record.span == reserved_) {
         reserved_ = record.position;
-        --next_number_;
     } else {
         done(record, skipped, true);
     }
@@ -132,9 +143,10 @@ void channel_writer_core::check_unused() {
     if (closed()) return;
     flush();
     if (crowded() || reserved_ != tail_)
-        throw std::invalid_argument("send on ipc channel: its writer is in use");
+        throw std::invalid_argument(std::string("send on ipc ") + name_ + ": its writer is in use");
     if (mine.has_one_writer())
-        throw std::invalid_argument("send on ipc channel: its reader is not trusted");
+        throw std::invalid_argument(std::string("send on ipc ") + name_ +
+                                    ": its reader is not trusted");
 }
 
 void channel_writer_core::write(encoder& out, std::uint64_t signature) {
@@ -176,7 +188,7 @@ bool channel_reader_core::find_more() noexcept {
 
 void channel_reader_core::check_unused() const {
     if (!closed() && (crowded() || next_ != released_))
-        throw std::invalid_argument("send on ipc channel: its reader is in use");
+        throw std::invalid_argument(std::string("send on ipc ") + name_ + ": its reader is in use");
 }
 
 void channel_reader_core::write(encoder& out, std::uint64_t signature) {
@@ -204,19 +216,18 @@ segment_type ring_type(segment_type what, const channel_shape& shape) {
 }
 
 channel_cores make_channel(const channel_shape& shape) {
-    const segment_type data = ring_type(type_of(of_writer, shape.type, shape.length), shape);
+    const record_kind kind{shape.type, shape.length};
+    const segment_type data = ring_type(type_of(of_writer, kind), shape);
     std::array<int, 2> ends{};
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
-        throw_errno(errno, "socketpair", object);
+        throw_errno(errno, "socketpair", channel_writer_core::object);
     unique_fd one(ends[0]);
     unique_fd other(ends[1]);
     ring_segment writers(data, shape.untrusted);
-    ring_segment readers(type_of(of_reader, shape.type, shape.length), false);
+    ring_segment readers(type_of(of_reader, kind), false);
     using enum ring_segment::access;
-    ring_segment seen_by_reader(writers.read_only(), type_of(of_writer, shape.type, shape.length),
-                                true, read);
-    ring_segment seen_by_writer(readers.read_only(), type_of(of_reader, shape.type, shape.length),
-                                false, read);
+    ring_segment seen_by_reader(writers.read_only(), type_of(of_writer, kind), true, read);
+    ring_segment seen_by_writer(readers.read_only(), type_of(of_reader, kind), false, read);
     auto* writer =
         new channel_writer_core({std::move(writers), std::move(seen_by_writer)}, std::move(one));
     try {
@@ -231,7 +242,7 @@ channel_cores make_channel(const channel_shape& shape) {
 namespace {
 
 template <class Core>
-Core* read_core(decoder& in, std::uint64_t signature, std::uint64_t type, std::uint32_t length) {
+Core* read_core(decoder& in, std::uint64_t signature, const record_kind& kind) {
     constexpr bool writes = std::is_same_v<Core, channel_writer_core>;
     if (in.read<std::uint64_t>() != signature)
         in.fail("a channel's end is of another side or carries another type");
@@ -239,14 +250,14 @@ Core* read_core(decoder& in, std::uint64_t signature, std::uint64_t type, std::u
     unique_fd peer = in.read_handle();
     unique_fd control = in.read_handle();
     if (!own && !peer && !control) return nullptr;
-    int kind = -1;
-    ::socklen_t size = sizeof kind;
-    if (!control || ::getsockopt(control.get(), SOL_SOCKET, SO_DOMAIN, &kind, &size) != 0 ||
-        kind != AF_UNIX)
+    int domain = -1;
+    ::socklen_t size = sizeof domain;
+    if (!control || ::getsockopt(control.get(), SOL_SOCKET, SO_DOMAIN, &domain, &size) != 0 ||
+        domain != AF_UNIX)
         in.fail("a channel's end without its socket");
     using enum ring_segment::access;
-    const segment_type data = type_of(of_writer, type, length);
-    const segment_type back = type_of(of_reader, type, length);
+    const segment_type data = type_of(of_writer, kind);
+    const segment_type back = type_of(of_reader, {kind.type, kind.length});
     ring_segment mine(std::move(own), writes ? data : back, writes, write);
     ring_segment others(std::move(peer), writes ? back : data, !writes, read);
     return new Core({std::move(mine), std::move(others)}, std::move(control));
@@ -254,13 +265,13 @@ Core* read_core(decoder& in, std::uint64_t signature, std::uint64_t type, std::u
 
 }  // namespace
 
-channel_writer_core* read_channel_writer(decoder& in, std::uint64_t signature, std::uint64_t type,
-                                         std::uint32_t length) {
-    return read_core<channel_writer_core>(in, signature, type, length);
+channel_writer_core* read_channel_writer(decoder& in, std::uint64_t signature,
+                                         const record_kind& kind) {
+    return read_core<channel_writer_core>(in, signature, kind);
 }
-channel_reader_core* read_channel_reader(decoder& in, std::uint64_t signature, std::uint64_t type,
-                                         std::uint32_t length) {
-    return read_core<channel_reader_core>(in, signature, type, length);
+channel_reader_core* read_channel_reader(decoder& in, std::uint64_t signature,
+                                         const record_kind& kind) {
+    return read_core<channel_reader_core>(in, signature, kind);
 }
 
 }  // namespace runnel::ipc::detail

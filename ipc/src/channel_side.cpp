@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include <runnel/ipc/detail/channel_side.hpp>
 
+#include <algorithm>
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -56,6 +58,24 @@ void channel_side::wait(side_waiter& one, waiter who) {
     }
     one.who_ = who;
     waiting_.push_back(one);
+    set_pace();
+}
+
+/// Two sides that go at the same speed take the line with a position from each other for every
+/// record, if each looks as soon as it can. A side that looks later gets several at once, and both
+/// are faster. But an answer to what this side has sent comes alone, however late it is looked for:
+/// so now and then it looks later, and goes on with that if there were several.
+void channel_side::set_pace() noexcept {
+    constexpr unsigned try_every = 256;
+    constexpr unsigned least = 8;
+    constexpr unsigned most = 32;
+    const std::uint32_t came = handled_ - handled_before_;
+    handled_before_ = handled_;
+    if (pace_ != 0)
+        pace_ = came < 3 ? 0 : came < 8 ? std::min(2 * pace_, most) : pace_;
+    else if (++waits_ % try_every == 0)
+        pace_ = least;
+    skipped_ = pace_;
 }
 
 bool channel_side::serve_all() noexcept {
@@ -89,9 +109,25 @@ void channel_side::wake_all(const std::atomic<std::uint64_t>& word) noexcept {
     ::syscall(SYS_futex, &low_half(word), FUTEX_WAKE, 0x7fffffff, nullptr, nullptr, 0);
 }
 
+bool channel_side::drain(int socket) noexcept {
+    std::array<char, 64> bytes;
+    // Not for ever: who does not keep to the rules may send without end.
+    for (int tries = 0; tries < 16; ++tries) {
+        const ::ssize_t n = ::recv(socket, bytes.data(), bytes.size(), MSG_DONTWAIT);
+        if (n == 0) return false;
+        if (n < 0) return errno == EAGAIN || errno == EINTR;
+    }
+    return true;
+}
+
 bool channel_side::look() noexcept {
     if (untold_) tell();
-    return !waiting_.empty() && peer_position() != seen_ && serve_all();
+    if (waiting_.empty()) return false;
+    if (skipped_ != 0) {
+        --skipped_;
+        return false;
+    }
+    return peer_position() != seen_ && serve_all();
 }
 
 bool channel_side::arm() noexcept {
@@ -144,13 +180,7 @@ void channel_side::heard(int events) noexcept {
 
 void channel_side::listen(int events) noexcept {
     bool ended = (events & (POLLHUP | POLLERR)) != 0;
-    if (without_futex_) {
-        std::array<char, 64> bytes;
-        ::ssize_t n = 0;
-        while ((n = ::recv(control_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT)) > 0) {
-        }
-        ended |= n == 0;
-    }
+    if (without_futex_) ended |= !drain(control_.get());
     if (ended)
         peer_gone();
     else
@@ -191,6 +221,7 @@ void channel_side::throw_stopped(const char* operation) {
 }
 
 void channel_side::retire() noexcept {
+    if (untold_) tell();
     watch::end();
     home_ = nullptr;
     wake_op_.cancel();

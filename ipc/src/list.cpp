@@ -147,7 +147,6 @@ private:
         if (count > left / 2) refuse();
         left -= count * 2;
         auto* next = reinterpret_cast<std::uint64_t*>(table() + count);
-        places_.reserve(count);
         for (std::size_t i = 0; i < count; ++i) {
             const std::uint64_t words_each = table()[i].words.load();
             if (words_each == 0 || words_each > most_words || 2 * (1 + words_each) > left) refuse();

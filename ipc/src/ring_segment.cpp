@@ -64,6 +64,8 @@ ring_segment::ring_segment(const segment_type& what, bool one_writer)
         swap(gone);
         throw_errno(error, "seal", name);
     }
+    // A child made by fork could write it otherwise.
+    if (one_writer) ::madvise(at_, page_size + 2 * what.ring, MADV_DONTFORK);
 }
 
 ring_segment::ring_segment(unique_fd memory, const segment_type& what, bool has_ring, access how)
@@ -82,12 +84,14 @@ ring_segment::ring_segment(unique_fd memory, const segment_type& what, bool has_
     if (head.kind != what.kind) refuse(what.name, "its memory is another kind of object");
     if (head.type != what.type || head.length != what.length)
         refuse(what.name, "it was made for another type");
-    const bool fits = has_ring ? std::has_single_bit(head.ring) && head.ring >= page_size &&
-                                     head.ring <= largest_ring && head.limit <= head.ring &&
-                                     std::has_single_bit(head.step) && head.step >= 8 &&
-                                     head.step <= page_size && head.limit % head.step == 0 &&
-                                     head.limit >= 2 * std::uint64_t{head.step}
-                               : head.ring == 0;
+    const bool fits =
+        has_ring ? std::has_single_bit(head.ring) && head.ring >= page_size &&
+                       head.ring <= largest_ring && head.limit <= head.ring &&
+                       std::has_single_bit(head.step) && head.step >= 8 && head.step <= page_size &&
+                       head.limit % head.step == 0 && head.limit >= 2 * std::uint64_t{head.step} &&
+                       (what.step == 0 || (head.step == what.step &&
+                                           head.length + std::uint64_t{head.step} <= head.limit))
+                 : head.ring == 0;
     if (!fits || static_cast<std::uint64_t>(file.st_size) != page_size + head.ring)
         refuse(what.name, "it has another size than it says");
     type_.ring = head.ring;

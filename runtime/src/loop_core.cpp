@@ -135,6 +135,7 @@ public:
         core_.in_turn_ = true;
     }
     ~running() {
+        core_.look();  // what watches have put off until the loop turns: that may be long
         core_.in_turn_ = false;
         current() = outer_;
     }

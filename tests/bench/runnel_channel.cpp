@@ -28,7 +28,10 @@ struct link {
 
 template <class T>
 std::pair<link<T>, link<T>> make_links() {
-    const ipc::channel_options options{.capacity = sizeof(T) > 4096 ? 8 : 1024};
+    // As much memory as the rings of raw: four of the large ones do not leave room for headers.
+    const ipc::channel_options options{.capacity = sizeof(T) > 65536  ? 3
+                                                   : sizeof(T) > 1024 ? 15
+                                                                      : 1024};
     auto there = ipc::channel<T>(options);
     auto back = ipc::channel<T>(options);
     return {link<T>(std::move(there.writer), std::move(back.reader)),

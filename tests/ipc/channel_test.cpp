@@ -9,8 +9,6 @@
 #include <vector>
 
 #include <fcntl.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <runnel/ipc/pipe.hpp>
 #include <runnel/ipc/spawn.hpp>
@@ -450,21 +448,6 @@ TEST_CASE("options that cannot be are refused", "[channel]") {
     CHECK(refused);
 }
 
-TEST_CASE("the reader's pages cannot be written", "[channel]") {
-    both_ways([]() -> task<> {
-        auto ends = ipc::channel<int>();
-        co_await put(ends.writer, 5);
-        auto view = co_await ends.reader.receive();
-        const unique_fd zero(::open("/dev/zero", O_RDONLY | O_CLOEXEC));
-        auto* const at = const_cast<int*>(view->data());
-        CHECK(::read(zero.get(), at, sizeof *at) == -1);
-        CHECK(errno == EFAULT);
-        CHECK(::mprotect(reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(at) & ~4095UL),
-                         4096, PROT_READ | PROT_WRITE) == -1);
-        CHECK(**view == 5);
-    });
-}
-
 TEST_CASE("no allocation and no system call per record while both sides are awake", "[channel]") {
     constexpr int rounds = 2000;
     run([]() -> task<> {
@@ -511,20 +494,4 @@ TEST_CASE("between processes what is entered is for sleeping alone, and nothing 
         CHECK(after.enters - before.enters <= 3 * (after.sleeps - before.sleeps) + 10);
         co_await writer.join();
     });
-}
-
-TEST_CASE("an idle channel takes little memory", "[channel]") {
-    const auto resident = [] {
-        std::FILE* file = std::fopen("/proc/self/statm", "r");
-        long all = 0;
-        long pages = 0;
-        if (std::fscanf(file, "%ld %ld", &all, &pages) != 2) pages = 0;
-        std::fclose(file);
-        return pages * 4096;
-    };
-    constexpr int many = 32;
-    const long before = resident();
-    std::vector<ipc::channel_ends<std::byte>> all;
-    for (int i = 0; i < many; ++i) all.push_back(ipc::channel<std::byte>());
-    CHECK((resident() - before) / many < 64 * 1024);
 }

@@ -38,7 +38,9 @@ enum class when_behind : unsigned char {
 struct broadcast_options {
     /// As in channel_options. With `overwrite`, this is what a reader may be behind, more or less.
     std::size_t capacity = 0;
+    /// As in channel_options, but at least 16.
     std::size_t alignment = 16;
+    /// What is done about readers that are behind.
     when_behind policy = when_behind::wait;
     /// How many readers there may be at a time: 1 to 64.
     std::size_t readers = 16;
@@ -62,7 +64,8 @@ public:
     /// A handle on nothing: closed.
     broadcast_writer() noexcept = default;
 
-    /// How many readers there are. Asks the kernel about each.
+    /// How many readers there are; 0 when it is closed. Asks the kernel about each. Throws
+    /// std::system_error (errc::closed) on a handle on nothing.
     [[nodiscard]] std::size_t readers() { return this->core("readers").readers(); }
 
 private:
@@ -123,7 +126,7 @@ struct codec<broadcast_writer<T>> {
     }
     static broadcast_writer<T> decode(decoder& in) {
         return detail::record_access::make<broadcast_writer<T>>(detail::read_broadcast_writer(
-            in, signature_of<broadcast_writer<T>>, signature_of<T>, detail::record_length<T>));
+            in, signature_of<broadcast_writer<T>>, detail::kind_of<T>));
     }
 };
 template <class T>
@@ -137,7 +140,7 @@ struct codec<broadcast_reader<T>> {
     }
     static broadcast_reader<T> decode(decoder& in) {
         return detail::record_access::make<broadcast_reader<T>>(detail::read_broadcast_reader(
-            in, signature_of<broadcast_reader<T>>, signature_of<T>, detail::record_length<T>));
+            in, signature_of<broadcast_reader<T>>, detail::kind_of<T>));
     }
 };
 

@@ -27,13 +27,17 @@
 /// there is no system call. The reader has the records mapped read-only; a writer that is not to be
 /// trusted can still change them while they are looked at, so copy, then check. A side is closed
 /// when its handle is gone, in whatever way its process ended: what was published before is still
-/// received, and what was lent to the dead is nobody's.
+/// received, and what was lent to the dead is nobody's. Nothing checks what a T holds: from a writer
+/// that is not to be trusted, it should have no bool or enum.
 namespace runnel::ipc {
 
 struct channel_options {
-    /// How many records there may be, lent, published and being looked at together; for records of
-    /// bytes, how many bytes they may take, rounded up to a power of two, each with 8 more and its
-    /// alignment. 0: 256 records, or what fits into 1 MiB; 1 MiB. At most 2 GiB.
+    /// How many records there may be, lent, published and being looked at together; 0: 256, or
+    /// fewer if they did not fit into 1 MiB. Of records of bytes: how many bytes they may take
+    /// together, a power of two or rounded up to one, where each takes `alignment` more than it has,
+    /// rounded up to `alignment`; 0: 1 MiB. At most 2 GiB. The memory is a power of two in any case,
+    /// and used in turn: of large records, three fit a cache that four of them and their headers do
+    /// not.
     std::size_t capacity = 0;
     /// Of records of bytes: a power of two up to 4096. A T has its own.
     std::size_t alignment = 16;
@@ -104,8 +108,8 @@ struct codec<channel_writer<T>> {
         detail::record_access::write(out, end, signature_of<channel_writer<T>>);
     }
     static channel_writer<T> decode(decoder& in) {
-        return detail::record_access::make<channel_writer<T>>(detail::read_channel_writer(
-            in, signature_of<channel_writer<T>>, signature_of<T>, detail::record_length<T>));
+        return detail::record_access::make<channel_writer<T>>(
+            detail::read_channel_writer(in, signature_of<channel_writer<T>>, detail::kind_of<T>));
     }
 };
 template <class T>
@@ -118,8 +122,8 @@ struct codec<channel_reader<T>> {
         detail::record_access::write(out, end, signature_of<channel_reader<T>>);
     }
     static channel_reader<T> decode(decoder& in) {
-        return detail::record_access::make<channel_reader<T>>(detail::read_channel_reader(
-            in, signature_of<channel_reader<T>>, signature_of<T>, detail::record_length<T>));
+        return detail::record_access::make<channel_reader<T>>(
+            detail::read_channel_reader(in, signature_of<channel_reader<T>>, detail::kind_of<T>));
     }
 };
 

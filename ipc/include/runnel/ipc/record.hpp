@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <stdexcept>
+#include <string>
 #include <type_traits>
 
 #include <runnel/ipc/detail/record_core.hpp>
@@ -26,6 +27,7 @@ public:
     /// Holds nothing.
     record_loan() noexcept = default;
 
+    /// The record, to be written; only of a loan that holds one. It is in memory that is shared.
     [[nodiscard]] T& operator*() const noexcept
         requires(!detail::of_bytes<T>)
     {
@@ -36,6 +38,7 @@ public:
     {
         return data();
     }
+    /// All of it: its bytes, or one T.
     [[nodiscard]] std::span<T> span() const noexcept { return {data(), size()}; }
     [[nodiscard]] T* data() const noexcept {
         return std::launder(reinterpret_cast<T*>(lent_.record.at));
@@ -56,14 +59,16 @@ public:
         publish_as(checked(n), true);
     }
     /// Complete, but readers get it together with the next one that is published, at the next
-    /// flush, or when the writer has to wait or is dropped: many records for one wake.
+    /// flush, or when the writer has to wait or is dropped: many records for one wake. Throws as
+    /// publish does.
     void stage() { publish_as(lent_.record.length, false); }
+    /// The same, of the first `n` bytes alone. Throws std::invalid_argument if it has fewer.
     void stage(std::size_t n)
         requires(detail::of_bytes<T>)
     {
         publish_as(checked(n), false);
     }
-    /// Gives it back.
+    /// Gives it back unpublished; nothing happens if it holds nothing.
     void drop() noexcept { lent_.drop(); }
 
 private:
@@ -73,12 +78,14 @@ private:
     }
     [[nodiscard]] std::uint32_t checked(std::size_t n) const {
         if (n > lent_.record.length)
-            throw std::invalid_argument("publish on ipc channel: longer than the loan");
+            throw std::invalid_argument(std::string("publish on ") + Core::object +
+                                        ": longer than the loan");
         return static_cast<std::uint32_t>(n);
     }
     void publish_as(std::uint32_t length, bool now) {
         if (lent_.core == nullptr)
-            throw std::invalid_argument("publish on ipc channel: the loan holds nothing");
+            throw std::invalid_argument(std::string("publish on ") + Core::object +
+                                        ": the loan holds nothing");
         lent_.core->publish(lent_.record, length, now);
         lent_.forget();
     }
@@ -93,6 +100,7 @@ public:
     /// Holds nothing.
     record_view() noexcept = default;
 
+    /// The record; only of a view that holds one.
     [[nodiscard]] const T& operator*() const noexcept
         requires(!detail::of_bytes<T>)
     {
@@ -103,6 +111,7 @@ public:
     {
         return data();
     }
+    /// All of it: its bytes, or one T.
     [[nodiscard]] std::span<const T> span() const noexcept { return {data(), size()}; }
     [[nodiscard]] const T* data() const noexcept {
         return std::launder(reinterpret_cast<const T*>(lent_.record.at));
@@ -117,8 +126,9 @@ public:
     {
         return lent_.record.missed;
     }
+    /// Does it hold a record?
     [[nodiscard]] explicit operator bool() const noexcept { return lent_.core != nullptr; }
-    /// Gives the room back to the writer. A writer that sleeps learns it when the loop turns.
+    /// Gives the room back to the writer; nothing happens if it holds nothing. A writer that sleeps learns it when the loop turns.
     void drop() noexcept { lent_.drop(); }
 
 private:
@@ -134,7 +144,8 @@ class record_writer : public detail::record_end<Core> {
 public:
     /// Waits for room; gives a loan. Throws std::system_error: std::errc::broken_pipe when no reader
     /// is left (seen at the latest when there is no room), errc::closed, errc::protocol for a reader
-    /// that does not keep to the rules, with which it closes. Cancellation: atomic.
+    /// that does not keep to the rules, with which it closes, errc::wrong_thread on another loop
+    /// than the one that waited before and still lives. Cancellation: atomic.
     auto loan()
         requires(!detail::of_bytes<T>)
     {
@@ -153,14 +164,15 @@ public:
     {
         return try_to(sizeof(T));
     }
+    /// The same, of a record of `n` bytes. Throws std::invalid_argument beyond max_record.
     [[nodiscard]] std::optional<record_loan<T, Core>> try_loan(std::size_t n)
         requires(detail::of_bytes<T>)
     {
         return try_to(checked(n));
     }
-    /// Readers get what was staged.
+    /// Readers get what was staged. Throws std::system_error (errc::closed) on a handle on nothing.
     void flush() { this->core("flush").flush(); }
-    /// How many bytes a record may have at most.
+    /// How many bytes a record may have at most. Throws as flush does.
     [[nodiscard]] std::size_t max_record() const { return this->core("max_record").largest(); }
 
 protected:
@@ -169,7 +181,8 @@ protected:
 private:
     [[nodiscard]] std::uint32_t checked(std::size_t n) const {
         if (n > this->core("loan").largest())
-            throw std::invalid_argument("loan on ipc channel: a record larger than the channel");
+            throw std::invalid_argument(std::string("loan on ") + Core::object +
+                                        ": a record larger than the ring");
         return static_cast<std::uint32_t>(n);
     }
     std::optional<record_loan<T, Core>> try_to(std::uint32_t length) {
@@ -189,7 +202,8 @@ class record_reader : public detail::record_end<Core> {
 public:
     /// Waits for the next record; gives an optional view, empty at the end, when the writer is gone
     /// and all it published has been received. Throws std::system_error: errc::protocol for a writer
-    /// that does not keep to the rules, with which it closes; errc::closed. Cancellation: atomic.
+    /// that does not keep to the rules, with which it closes; errc::closed; errc::wrong_thread as
+    /// loan does. Cancellation: atomic.
     auto receive() { return detail::view_operation<T, Core>(this->core("receive")); }
     /// A view of the next record if there is one and nobody waits for it. Throws as receive does.
     [[nodiscard]] std::optional<record_view<T, Core>> try_receive() {
@@ -200,7 +214,9 @@ public:
         from.refuse("receive");
         return std::nullopt;
     }
-    /// Nothing is left to be received, and nothing comes any more. Asks the kernel.
+    /// Nothing is left to be received, and nothing comes any more; also when it is closed. Asks the
+    /// kernel whether the writer lives. Throws std::system_error (errc::closed) on a handle on
+    /// nothing.
     [[nodiscard]] bool ended() { return this->core("ended").ended(); }
 
 protected:

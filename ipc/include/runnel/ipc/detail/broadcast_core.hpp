@@ -59,6 +59,7 @@ struct reader_place {
 class broadcast_writer_core final : public channel_writer_core {
 public:
     static constexpr bool may_miss = true;
+    static constexpr const char* object = "ipc broadcast";
     struct listener {
         std::uint64_t token;
         std::uint32_t slot;
@@ -81,7 +82,7 @@ private:
     bool look() noexcept override;
     void listen(int events) noexcept override;
     void let_go() noexcept override;
-    void hear(listener& from, bool hung_up) noexcept;
+    void hear(listener& from, bool gone) noexcept;
     void take_notices() noexcept;
     bool watch_socket(int socket, std::uint64_t token) noexcept;
     listener* listener_of(std::uint32_t slot, std::uint64_t token) noexcept;
@@ -107,6 +108,7 @@ private:
 class broadcast_reader_core final : public channel_reader_core {
 public:
     static constexpr bool may_miss = true;
+    static constexpr const char* object = "ipc broadcast";
     broadcast_reader_core(channel_memory memory, reader_place where);
     ~broadcast_reader_core() override;
 
@@ -161,8 +163,8 @@ struct broadcast_cores {
 broadcast_cores make_broadcast(channel_shape shape, std::size_t readers, bool overwrites);
 /// Null for a handle that was closed when it was sent.
 broadcast_writer_core* read_broadcast_writer(decoder& in, std::uint64_t signature,
-                                             std::uint64_t type, std::uint32_t length);
+                                             const record_kind& kind);
 broadcast_reader_core* read_broadcast_reader(decoder& in, std::uint64_t signature,
-                                             std::uint64_t type, std::uint32_t length);
+                                             const record_kind& kind);
 
 }  // namespace runnel::ipc::detail

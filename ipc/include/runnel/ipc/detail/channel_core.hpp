@@ -106,6 +106,7 @@ protected:
 
 class channel_writer_core : public channel_core {
 public:
+    static constexpr const char* object = "ipc channel";
     channel_writer_core(channel_memory memory, unique_fd control);
 
     /// A place for a record. False: there is no room yet. A record that is null: there never is.
@@ -118,9 +119,8 @@ public:
         out.position = reserved_;
         out.length = length;
         out.span = static_cast<std::uint32_t>(span);
-        if (step_ >= 2 * sizeof(header))
-            number_at(at).store(next_number_++, std::memory_order_relaxed);
         reserved_ += span;
+        ++handled_;
         return true;
     }
     /// A record is complete: from now on readers see it, if `now` is set; else with the next.
@@ -158,23 +158,34 @@ protected:
     std::uint64_t shown_;     // and what readers know of it
     std::uint64_t floor_;     // from here on it may be in use
     std::uint64_t next_number_ = 0;
+    bool hurry_ = false;  // of what is complete before its turn, something was published
 
 private:
     [[nodiscard]] std::uint64_t span_of(std::uint32_t length) const noexcept {
         return (std::uint64_t{length} + 2 * step_ - 1) & ~std::uint64_t{step_ - 1};
     }
     void done(const channel_record& record, std::uint32_t length, bool now) noexcept {
-        header_at(record.at - step_)
-            .store(std::uint64_t{record.span} << 32 | length, std::memory_order_relaxed);
+        std::byte* const at = record.at - step_;
+        header_at(at).store(std::uint64_t{record.span} << 32 | length, std::memory_order_relaxed);
         if (record.position == tail_) [[likely]] {
+            number(at, length);
             tail_ += record.span;
             if (!done_.empty()) [[unlikely]]
-                while (const std::uint32_t span = done_.take(tail_)) tail_ += span;
+                now |= done_behind();
             if (now) commit_tail();
         } else {
             done_.put(record.position, record.span);
+            hurry_ |= now;
         }
     }
+    /// Numbers a record when its turn has come: what was dropped has none.
+    void number(std::byte* at, std::uint32_t length) noexcept {
+        if (step_ < 2 * sizeof(header)) return;
+        number_at(at).store(next_number_, std::memory_order_relaxed);
+        if (length != skipped) ++next_number_;
+    }
+    /// What was complete before its turn, and is in turn now. Was any of it published?
+    [[gnu::cold]] bool done_behind() noexcept;
     void commit_tail() noexcept {
         shown_ = tail_;
         commit(tail_);
@@ -184,6 +195,7 @@ private:
 
 class channel_reader_core : public channel_core {
 public:
+    static constexpr const char* object = "ipc channel";
     channel_reader_core(channel_memory memory, unique_fd control);
 
     /// The next record. False: there is none yet. A record that is null: there never is.
@@ -201,6 +213,7 @@ public:
             out.span = static_cast<std::uint32_t>(word >> 32);
             if (is_record(out)) [[likely]] {
                 next_ += out.span;
+                ++handled_;
                 return true;
             }
             if (out.length != skipped || !is_span(out.span)) {
@@ -251,6 +264,11 @@ protected:
         }
     }
     void over() noexcept override {}
+    /// Nothing more is received, not even what has been seen already.
+    void let_go() noexcept override {
+        seen_ = next_;
+        channel_core::let_go();
+    }
     /// Throws std::invalid_argument unless the handle can travel.
     void check_unused() const;
 
@@ -273,14 +291,21 @@ struct channel_shape {
     bool untrusted = false;
 };
 
+/// What has to be right when an end is attached.
+struct record_kind {
+    std::uint64_t type = 0;
+    std::uint32_t length = 0;
+    std::uint32_t step = 0;  // 0: records of bytes, aligned as the channel was made
+};
+
 /// `what`, with a ring of that shape. Throws std::invalid_argument.
 segment_type ring_type(segment_type what, const channel_shape& shape);
 /// A new channel. Throws std::system_error, std::invalid_argument.
 channel_cores make_channel(const channel_shape& shape);
 /// Null for a handle that was closed when it was sent.
-channel_writer_core* read_channel_writer(decoder& in, std::uint64_t signature, std::uint64_t type,
-                                         std::uint32_t length);
-channel_reader_core* read_channel_reader(decoder& in, std::uint64_t signature, std::uint64_t type,
-                                         std::uint32_t length);
+channel_writer_core* read_channel_writer(decoder& in, std::uint64_t signature,
+                                         const record_kind& kind);
+channel_reader_core* read_channel_reader(decoder& in, std::uint64_t signature,
+                                         const record_kind& kind);
 
 }  // namespace runnel::ipc::detail

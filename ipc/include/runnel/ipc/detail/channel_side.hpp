@@ -113,9 +113,10 @@ protected:
     [[nodiscard]] side_words& own() const noexcept { return *own_words_; }
     [[nodiscard]] const side_words& peer() const noexcept { return *peer_words_; }
 
-    std::uint64_t seen_ = 0;  // the other side's position, checked
-    bool stopped_ = false;    // closed, failed, or nobody is left to go on for
-    bool gone_ = false;       // the other side is, and has said its last word
+    std::uint64_t seen_ = 0;     // the other side's position, checked
+    std::uint32_t handled_ = 0;  // counts the records
+    bool stopped_ = false;       // closed, failed, or nobody is left to go on for
+    bool gone_ = false;          // the other side is, and has said its last word
     bool untold_ = false;
     const char* const name_;
 
@@ -123,7 +124,9 @@ protected:
     /// Ends the sleep that `asleep` says.
     [[gnu::cold]] virtual void wake(std::uint64_t asleep) noexcept;
     static void wake_all(const std::atomic<std::uint64_t>& word) noexcept;
-    void wake_by_socket(int socket) noexcept;
+    static void wake_by_socket(int socket) noexcept;
+    /// Takes in what has come by a socket that wakes. False: nothing comes any more.
+    static bool drain(int socket) noexcept;
     bool look() noexcept override;
     /// This side has said that it is about to sleep.
     virtual void announced() noexcept {}
@@ -156,6 +159,7 @@ private:
     bool arm() noexcept override;
     void disarm() noexcept override;
     void retire() noexcept override;
+    void set_pace() noexcept;
     void woken() noexcept;
     void heard(int events) noexcept;
     void unused() noexcept;
@@ -170,6 +174,11 @@ private:
     unsigned users_ = 1;
     std::uint32_t claim_ = 0;
     const std::uint64_t blind_;  // all ones for one who sees no position of the others
+    // See set_pace.
+    std::uint32_t handled_before_ = 0;
+    std::uint32_t waits_ = 0;
+    unsigned pace_ = 0;
+    unsigned skipped_ = 0;
     bool asleep_ = false;
     bool without_futex_ = false;
     bool closed_ = false;

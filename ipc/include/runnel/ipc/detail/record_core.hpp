@@ -33,8 +33,16 @@ namespace detail {
 
 template <class T>
 inline constexpr bool of_bytes = std::is_same_v<T, std::byte>;
+/// Where records begin: large ones at lines of the cache, so that two processes do not work on the
+/// same line, and copies are as fast as they can be.
 template <class T>
-inline constexpr std::uint32_t record_length = of_bytes<T> ? 0 : std::uint32_t{sizeof(T)};
+inline constexpr std::uint32_t record_step =
+    std::max<std::uint32_t>(alignof(T), sizeof(T) >= 64 ? 64 : 8);
+/// What a T is when an end of a channel is attached.
+template <class T>
+inline constexpr record_kind kind_of =
+    of_bytes<T> ? record_kind{signature_of<T>}
+                : record_kind{signature_of<T>, std::uint32_t{sizeof(T)}, record_step<T>};
 
 struct record_access;
 
@@ -77,6 +85,7 @@ public:
         if constexpr (requires { core_->flush(); }) core_->flush();
         core_->close();
     }
+    /// It is closed, or a handle on nothing.
     [[nodiscard]] bool closed() const noexcept { return core_ == nullptr || core_->closed(); }
 
 protected:
@@ -93,7 +102,7 @@ protected:
     ~record_end() { let_go(); }
     [[nodiscard]] Core& core(const char* operation) const {
         if (core_ == nullptr) [[unlikely]]
-            throw_error(errc::closed, operation, "ipc channel");
+            throw_error(errc::closed, operation, Core::object);
         return *core_;
     }
 
@@ -122,14 +131,29 @@ struct record_access {
     }
 };
 
+/// A core that lives while somebody has this: operations, which may outlive the handle.
+template <class Core>
+class core_use {
+public:
+    explicit core_use(Core& of) noexcept : core_(&of) { of.use(); }
+    core_use(const core_use& other) noexcept : core_(other.core_) { core_->use(); }
+    core_use(core_use&& other) noexcept : core_use(std::as_const(other)) {}
+    core_use& operator=(const core_use&) = delete;
+    ~core_use() { core_->release(); }
+    [[nodiscard]] Core& operator*() const noexcept { return *core_; }
+    [[nodiscard]] Core* operator->() const noexcept { return core_; }
+
+private:
+    Core* const core_;
+};
+
 /// What the awaiters have in common: the core, and the record that was got.
 template <class Core>
 class record_await : private side_waiter {
 public:
     static constexpr bool is_atomic = true;
     bool await_suspend(waiter who) {
-        if (!core_->crowded() && serve()) return false;
-        core_->wait(*this, who);
+        core_->wait(*this, who);  // await_ready has tried it just now
         return true;
     }
     cancellation await_cancel() noexcept {
@@ -137,42 +161,45 @@ public:
     }
 
 protected:
-    explicit record_await(Core* of) noexcept : core_(of) { of->use(); }
-    ~record_await() { core_->release(); }
-    Core* const core_;
+    explicit record_await(core_use<Core> of) noexcept : core_(std::move(of)) {}
+    ~record_await() { unlink(); }  // before the core may go
+    [[nodiscard]] Core& core() const noexcept { return *core_; }
     channel_record got_;
 
 private:
     bool serve() noexcept override = 0;
+    const core_use<Core> core_;
 };
 
 template <class T, class Core>
 class [[nodiscard]] loan_operation {
 public:
     using loan = record_loan<T, Core>;
-    loan_operation(Core& of, std::uint32_t length) noexcept : core_(&of), length_(length) {}
+    loan_operation(Core& of, std::uint32_t length) noexcept : core_(of), length_(length) {}
 
     class awaiter final : public record_await<Core> {
     public:
-        awaiter(Core* of, std::uint32_t length) noexcept
-            : record_await<Core>(of), length_(length) {}
-        bool await_ready() noexcept { return !this->core_->crowded() && try_it(); }
+        awaiter(core_use<Core> of, std::uint32_t length) noexcept
+            : record_await<Core>(std::move(of)), length_(length) {}
+        bool await_ready() noexcept { return !this->core().crowded() && try_it(); }
         loan await_resume() {
             if (this->got_.at == nullptr) [[unlikely]]
-                this->core_->refuse("loan");
-            return record_access::make<loan>(this->core_, this->got_);
+                this->core().refuse("loan");
+            return record_access::make<loan>(&this->core(), this->got_);
         }
-        void await_describe(std::string& text) const { text += "loan on ipc channel"; }
+        void await_describe(std::string& text) const {
+            text.append("loan on ").append(Core::object);
+        }
 
     private:
-        bool try_it() noexcept { return this->core_->reserve(length_, this->got_); }
+        bool try_it() noexcept { return this->core().reserve(length_, this->got_); }
         bool serve() noexcept override { return try_it(); }
         std::uint32_t length_;
     };
     awaiter operator co_await() const noexcept { return awaiter(core_, length_); }
 
 private:
-    Core* core_;
+    core_use<Core> core_;
     std::uint32_t length_;
 };
 
@@ -180,28 +207,30 @@ template <class T, class Core>
 class [[nodiscard]] view_operation {
 public:
     using view = record_view<T, Core>;
-    explicit view_operation(Core& of) noexcept : core_(&of) {}
+    explicit view_operation(Core& of) noexcept : core_(of) {}
 
     class awaiter final : public record_await<Core> {
     public:
-        explicit awaiter(Core* of) noexcept : record_await<Core>(of) {}
-        bool await_ready() noexcept { return !this->core_->crowded() && try_it(); }
+        explicit awaiter(core_use<Core> of) noexcept : record_await<Core>(std::move(of)) {}
+        bool await_ready() noexcept { return !this->core().crowded() && try_it(); }
         std::optional<view> await_resume() {
             if (this->got_.at != nullptr) [[likely]]
-                return record_access::make<view>(this->core_, this->got_);
-            this->core_->refuse("receive");
+                return record_access::make<view>(&this->core(), this->got_);
+            this->core().refuse("receive");
             return std::nullopt;
         }
-        void await_describe(std::string& text) const { text += "receive on ipc channel"; }
+        void await_describe(std::string& text) const {
+            text.append("receive on ").append(Core::object);
+        }
 
     private:
-        bool try_it() noexcept { return this->core_->take(this->got_); }
+        bool try_it() noexcept { return this->core().take(this->got_); }
         bool serve() noexcept override { return try_it(); }
     };
     awaiter operator co_await() const noexcept { return awaiter(core_); }
 
 private:
-    Core* core_;
+    core_use<Core> core_;
 };
 
 /// The ring that options ask for.
@@ -209,14 +238,14 @@ template <class T>
 channel_shape shape_for(std::size_t capacity, std::size_t alignment, bool untrusted) {
     channel_shape shape;
     shape.type = signature_of<T>;
-    shape.length = record_length<T>;
+    shape.length = kind_of<T>.length;
     shape.untrusted = untrusted;
     constexpr std::size_t usual = std::size_t{1} << 20;
     if constexpr (of_bytes<T>) {
         shape.step = alignment <= 4096 ? static_cast<std::uint32_t>(alignment) : 0;
         shape.bytes = capacity != 0 ? capacity : usual;
     } else {
-        shape.step = alignof(T);
+        shape.step = record_step<T>;
         constexpr std::size_t fitting = usual / sizeof(T);
         shape.records = capacity != 0 ? capacity : std::clamp<std::size_t>(fitting, 2, 256);
     }

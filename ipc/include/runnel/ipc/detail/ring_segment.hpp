@@ -46,8 +46,8 @@ public:
     /// A new one, all zero but for the header, sparse. `one_writer`: nobody but this object is ever
     /// going to be able to write it, not even with its descriptor.
     ring_segment(const segment_type& what, bool one_writer);
-    /// One that came from elsewhere; of `what` the name, kind and type have to be right, and the
-    /// length if it has a ring. Throws std::system_error: errc::protocol if it is none, and why.
+    /// One that came from elsewhere; of `what` the name, kind, type and length have to be right, and
+    /// the step if it is not 0. Throws std::system_error: errc::protocol if it is none, and why.
     ring_segment(unique_fd memory, const segment_type& what, bool has_ring, access how);
     ring_segment(ring_segment&& other) noexcept { swap(other); }
     ring_segment& operator=(ring_segment&& other) noexcept {
