@@ -175,7 +175,7 @@ TEST_CASE("_TestQueue.test_timeout: a get that waits comes back in time, and not
     });
 }
 
-TEST_CASE("BaseQueueTestMixin.basic_queue_test: first in, first out; full, and no longer",
+TEST_CASE("BaseQueueTestMixin.basic_queue_test: first in, first out, full, and no longer",
           "[cpython]") {
     both_ways([]() -> task<> {
         auto q = ipc::queue<int>({.max_items = 3});

@@ -225,7 +225,7 @@ void require_proven(const testing::no_loss& proof) {
 
 }  // namespace
 
-TEST_CASE("an item is got, or stays for the next; put, or not, a join ends, or not") {
+TEST_CASE("an item is got, or stays for the next, put, or not, a join ends, or not") {
     const descriptor_count before;
     testing::no_loss proof;
     proof.put<gets>("ipc::getter.get");
