@@ -329,7 +329,7 @@ bool copying_taker::take(std::span<const std::byte> item, queue_lease lease) noe
     } catch (const std::bad_alloc&) {
         return false;
     }
-    std::memcpy(scratch.data(), item.data(), item.size());
+    if (!item.empty()) std::memcpy(scratch.data(), item.data(), item.size());
     item_ = std::span(scratch).first(item.size());
     return true;
 }

@@ -34,7 +34,7 @@ struct lucky {
 template <>
 struct runnel::ipc::codec<lucky> {
     static constexpr std::uint64_t signature = 0x6c75636b79;
-    static constexpr std::size_t min_size = 4;
+    [[maybe_unused]] static constexpr std::size_t min_size = 4;
     static constexpr bool carries_handles = false;
     static void encode(encoder& out, const lucky& value) { out.write(value.number); }
     static lucky decode(decoder& in) {
