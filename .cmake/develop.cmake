@@ -25,12 +25,17 @@ if(RUNNEL_SANITIZE)
     # The check looks at objects of libraries through a pipe, and reports them as invalid where
     # descriptors have run out, as they do in tests.
     add_compile_options(-fno-sanitize=vptr)
+    # With g++ these make compiling half as long again; clang has them too, for less.
+    add_compile_options($<$<CXX_COMPILER_ID:GNU>:-fno-sanitize=null,alignment,object-size>)
 endif()
 
 if(RUNNEL_FAST_TOOLS)
     find_program(RUNNEL_CCACHE ccache)
     if(RUNNEL_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-        set(CMAKE_CXX_COMPILER_LAUNCHER ${RUNNEL_CCACHE})
+        # As ccache's manual asks for with precompiled headers.
+        add_compile_options("$<$<CXX_COMPILER_ID:Clang>:SHELL:-Xclang -fno-pch-timestamp>")
+        set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
+            CCACHE_SLOPPINESS=pch_defines,time_macros ${RUNNEL_CCACHE})
     endif()
     include(CheckLinkerFlag)
     check_linker_flag(CXX -fuse-ld=mold RUNNEL_HAVE_MOLD)

@@ -275,7 +275,8 @@ barrier::barrier(std::uint32_t parties) {
     use_ = std::make_shared<detail::object_use>(std::make_shared<barrier_state>(parties));
 }
 const detail::object_pointer& barrier::use(const char* operation) const {
-    return detail::in_use(use_, operation, "barrier");
+    detail::require_use(use_, operation, "barrier");
+    return use_;
 }
 barrier barrier::share() const { return barrier(use("share")); }
 

@@ -173,7 +173,8 @@ using detail::condition_state;
 condition::condition()
     : use_(std::make_shared<detail::object_use>(std::make_shared<condition_state>())) {}
 const detail::object_pointer& condition::use(const char* operation) const {
-    return detail::in_use(use_, operation, "condition");
+    detail::require_use(use_, operation, "condition");
+    return use_;
 }
 condition condition::share() const { return condition(use("share")); }
 void condition::notify(std::uint32_t n) const { use("notify")->as<condition_state>().notify(n); }

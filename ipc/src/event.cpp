@@ -135,7 +135,8 @@ event::event()
     : use_(std::make_shared<detail::object_use>(std::make_shared<detail::event_state>())) {}
 
 const detail::object_pointer& event::use(const char* operation) const {
-    return detail::in_use(use_, operation, "event");
+    detail::require_use(use_, operation, "event");
+    return use_;
 }
 event event::share() const { return event(use("share")); }
 void event::set() const { use("set")->as<detail::event_state>().set(); }

@@ -186,7 +186,8 @@ semaphore::semaphore(std::uint32_t count, std::uint32_t bound) {
 }
 
 const detail::object_pointer& semaphore::use(const char* operation) const {
-    return detail::in_use(use_, operation, "semaphore");
+    detail::require_use(use_, operation, "semaphore");
+    return use_;
 }
 semaphore semaphore::share() const { return semaphore(use("share")); }
 

@@ -73,11 +73,10 @@ wait_hub& object_use::hub_of(loop& home, const char* operation) {
     return made;
 }
 
-const object_pointer& in_use(const object_pointer& use, const char* operation, const char* object) {
+void require_use(const object_pointer& use, const char* operation, const char* object) {
     if (!use)
         throw std::invalid_argument(std::string(operation) + " on ipc " + object +
                                     ": it was moved from");
-    return use;
 }
 
 }  // namespace runnel::ipc::detail

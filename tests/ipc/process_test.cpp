@@ -83,7 +83,7 @@ void tell_and_block(unique_fd out) {
     [[maybe_unused]] auto n = ::write(out.get(), &up, 1);
     for (;;) ::pause();
 }
-std::pair<unique_fd, unique_fd> make_pipe() {
+std::pair<unique_fd, unique_fd> descriptors() {
     std::array<int, 2> ends{};
     if (::pipe2(ends.data(), O_CLOEXEC) != 0) std::abort();
     return {unique_fd(ends[0]), unique_fd(ends[1])};
@@ -186,7 +186,7 @@ TEST_CASE("a failure is thrown to everybody who joins") {
 
 TEST_CASE("several tasks wait for one child") {
     on_a_loop([]() -> task<> {
-        auto pipe = make_pipe();
+        auto pipe = descriptors();
         auto child = ipc::spawn(tell_and_sleep, std::move(pipe.second));
         int seen = 0;
         co_await open_nursery([&](nursery& n) -> task<> {
@@ -204,7 +204,7 @@ TEST_CASE("several tasks wait for one child") {
 
 TEST_CASE("the handles of a result are given to the first join alone") {
     on_a_loop([]() -> task<> {
-        auto child = ipc::spawn([] { return std::move(make_pipe().first); });
+        auto child = ipc::spawn([] { return std::move(descriptors().first); });
         const unique_fd got = co_await child.join();
         CHECK(bool(got));
         bool refused = false;
@@ -248,7 +248,7 @@ TEST_CASE("children are raced and joined together") {
 
 TEST_CASE("stop cancels the child's function where it waits") {
     on_a_loop([]() -> task<> {
-        auto pipe = make_pipe();
+        auto pipe = descriptors();
         auto child = ipc::spawn(
             [](unique_fd out) -> task<> {
                 struct unwound {
@@ -284,7 +284,7 @@ TEST_CASE("stop before the function begins is not lost") {
 
 TEST_CASE("terminate sends SIGTERM") {
     on_a_loop([]() -> task<> {
-        auto pipe = make_pipe();
+        auto pipe = descriptors();
         auto child = ipc::spawn(tell_and_block, std::move(pipe.second));
         co_await byte_from(pipe.first);
         child.terminate();
@@ -337,7 +337,7 @@ TEST_CASE("a status that the host has taken is unknown, and a value is still giv
 
 TEST_CASE("a status stolen while somebody waits is unknown, never a hang") {
     on_a_loop([]() -> task<> {
-        auto pipe = make_pipe();
+        auto pipe = descriptors();
         auto child = ipc::spawn(tell_and_sleep, std::move(pipe.second));
         auto thief = [&]() -> task<> {
             co_await byte_from(pipe.first);
@@ -351,7 +351,7 @@ TEST_CASE("a status stolen while somebody waits is unknown, never a hang") {
 
 TEST_CASE("a dropped child is asked to stop, and run waits for that") {
     const support::no_leaks leaks;
-    auto pipe = make_pipe();
+    auto pipe = descriptors();
     const auto begun = std::chrono::steady_clock::now();
     run([&]() -> task<> {
         auto child = ipc::spawn(tell_and_sleep, std::move(pipe.second));
@@ -363,7 +363,7 @@ TEST_CASE("a dropped child is asked to stop, and run waits for that") {
 
 TEST_CASE("a dropped child that does not stop is killed when its grace is over") {
     const support::no_leaks leaks;
-    auto pipe = make_pipe();
+    auto pipe = descriptors();
     const auto begun = std::chrono::steady_clock::now();
     run([&]() -> task<> {
         auto child = ipc::spawn({.grace = 50ms}, tell_and_block, std::move(pipe.second));

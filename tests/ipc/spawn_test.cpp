@@ -48,10 +48,10 @@ void on_a_loop(F body) {
     CHECK(in_time);
 }
 
-struct pipe_ends {
+struct descriptors {
     unique_fd read;
     unique_fd write;
-    pipe_ends() {
+    descriptors() {
         std::array<int, 2> ends{};
         if (::pipe2(ends.data(), O_CLOEXEC) != 0) std::abort();
         read.reset(ends[0]);
@@ -170,7 +170,7 @@ TEST_CASE("large arguments and large results travel whole") {
 
 TEST_CASE("a handle that was moved in leaves the parent, so that the end of stream comes") {
     on_a_loop([]() -> task<> {
-        pipe_ends ends;
+        descriptors ends;
         auto child = ipc::spawn(write_to, std::move(ends.write), "text");
         CHECK(!ends.write);
         const bool written = co_await child.join();
@@ -181,7 +181,7 @@ TEST_CASE("a handle that was moved in leaves the parent, so that the end of stre
 
 TEST_CASE("a child gets its handle under a number of its own") {
     on_a_loop([]() -> task<> {
-        pipe_ends ends;
+        descriptors ends;
         auto child = ipc::spawn(
             [](unique_fd out, int number_in_parent) {
                 return out.get() != number_in_parent && ::write(number_in_parent, "x", 1) < 0 &&
@@ -195,7 +195,7 @@ TEST_CASE("a child gets its handle under a number of its own") {
 
 TEST_CASE("descriptors that were not given are of no use in the child") {
     on_a_loop([]() -> task<> {
-        pipe_ends ends;
+        descriptors ends;
         auto child = ipc::spawn(
             [](int reader, int writer) -> task<int> {
                 co_await sleep_for(1ms);  // with a loop, whose own descriptors have other numbers
@@ -216,7 +216,7 @@ TEST_CASE("descriptors that were not given are of no use in the child") {
 TEST_CASE("a result with handles in it works in the parent") {
     on_a_loop([]() -> task<> {
         auto child = ipc::spawn([] {
-            pipe_ends ends;
+            descriptors ends;
             if (::write(ends.write.get(), "from the child", 14) != 14) std::abort();
             return std::vector<unique_fd>([&] {
                 std::vector<unique_fd> both;
@@ -322,7 +322,7 @@ TEST_CASE("signals have their defaults in a child, except that SIGINT is ignored
 
 TEST_CASE("writing to a broken pipe is an error in a child, too, and not its death") {
     on_a_loop([]() -> task<> {
-        pipe_ends ends;
+        descriptors ends;
         ends.read.reset();
         auto child = ipc::spawn(
             [](unique_fd out) { return ::write(out.get(), "x", 1) < 0 && errno == EPIPE; },
@@ -334,7 +334,7 @@ TEST_CASE("writing to a broken pipe is an error in a child, too, and not its dea
 
 TEST_CASE("a child runs no destructor and no exit handler of its parent") {
     static unique_fd witness;
-    pipe_ends ends;
+    descriptors ends;
     witness = std::move(ends.write);
     struct last_words {
         const int* process;
@@ -360,7 +360,7 @@ TEST_CASE("a child runs no destructor and no exit handler of its parent") {
 }
 
 TEST_CASE("what the parent has printed is not printed again by the child") {
-    pipe_ends ends;
+    descriptors ends;
     std::FILE* out = ::fdopen(::dup(ends.write.get()), "w");
     std::fputs("once", out);
     on_a_loop([]() -> task<> {
@@ -374,7 +374,7 @@ TEST_CASE("what the parent has printed is not printed again by the child") {
 
 TEST_CASE("what a child prints is written when it ends") {
     on_a_loop([]() -> task<> {
-        pipe_ends ends;
+        descriptors ends;
         auto child = ipc::spawn(
             [](unique_fd out) {
                 ::dup2(out.get(), STDOUT_FILENO);
@@ -445,7 +445,7 @@ TEST_CASE("where there can be no more processes, spawn throws and keeps the argu
             const ::rlimit none{0, 0};
             ::setrlimit(RLIMIT_NPROC, &none);
             if (::geteuid() == 0 && ::setresuid(65534, 65534, 65534) != 0) co_return "setresuid";
-            pipe_ends ends;
+            descriptors ends;
             try {
                 auto grandchild = ipc::spawn(write_to, std::move(ends.write), "text");
             } catch (const std::system_error& error) {
@@ -501,7 +501,7 @@ TEST_CASE("a descriptor beyond a limit that was lowered since does not leak into
     on_a_loop([]() -> task<> {
         ::rlimit before{};
         ::getrlimit(RLIMIT_NOFILE, &before);
-        pipe_ends ends;
+        descriptors ends;
         const unique_fd high(::fcntl(ends.write.get(), F_DUPFD_CLOEXEC, 300));
         const ::rlimit few{100, before.rlim_max};
         ::setrlimit(RLIMIT_NOFILE, &few);
@@ -561,7 +561,7 @@ TEST_CASE("where there are no more descriptors, spawn throws and leaves nothing 
 
 TEST_CASE("a child whose parent dies is cancelled") {
     on_a_loop([]() -> task<> {
-        pipe_ends ends;
+        descriptors ends;
         auto parent = ipc::spawn(
             [](unique_fd out) -> task<> {
                 struct told {

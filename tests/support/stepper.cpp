@@ -98,6 +98,10 @@ bool stepper::reach_window(unsigned ticks) {
 }
 
 bool stepper::go_on(unsigned ticks) {
+    // The step that a child which waits is at ends with a stop of its own, once it is woken.
+    if (waits_ && (!wait(ticks) || gone_)) return false;
+    if (waits_ && WSTOPSIG(status_) == SIGSTOP) return true;
+    waits_ = false;
     if (gone_ || ::ptrace(PTRACE_CONT, child_, nullptr, nullptr) != 0) return false;
     return wait(ticks) && !gone_ && WSTOPSIG(status_) == SIGSTOP;
 }
@@ -108,6 +112,7 @@ stepper::state stepper::resume(bool one_step, const std::function<bool()>& nudge
     if (::ptrace(one_step ? PTRACE_SINGLESTEP : PTRACE_CONT, child_, nullptr, nullptr) != 0)
         return state::ended;
     bool nudged = false;
+    waits_ = true;
     for (unsigned waited = 0; !wait(2);) {
         if (++waited > ticks_for_a_nudge) return state::waits;
         if (nudged || !sleeps(child_) || wait(1)) continue;
@@ -115,6 +120,7 @@ stepper::state stepper::resume(bool one_step, const std::function<bool()>& nudge
         if (!nudge()) return state::waits;
         nudged = true;
     }
+    waits_ = false;
     if (gone_) return state::ended;
     if (WSTOPSIG(status_) == SIGSTOP) return state::over;
     return WSTOPSIG(status_) == SIGTRAP ? state::stepped : state::ended;

@@ -67,6 +67,7 @@ private:
     ::pid_t child_;
     int status_ = 0;
     bool gone_ = false;
+    bool waits_ = false;  // it was let run, and has not stopped yet
     bool strayed_ = false;
     std::uint64_t steps_ = 0;
     trace recorded_;

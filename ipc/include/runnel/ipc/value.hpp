@@ -151,7 +151,8 @@ private:
 
     explicit value(detail::object_pointer use) noexcept : use_(std::move(use)) {}
     [[nodiscard]] const detail::object_pointer& use(const char* operation) const {
-        return detail::in_use(use_, operation, "value");
+        detail::require_use(use_, operation, "value");
+        return use_;
     }
     [[nodiscard]] detail::value_state& state(const char* operation) const {
         return use(operation)->template as<detail::value_state>();

@@ -108,9 +108,8 @@ private:
 };
 using object_pointer = std::shared_ptr<object_use>;
 
-/// What a handle holds: null if it has been moved from, for which std::invalid_argument is thrown.
-[[nodiscard]] const object_pointer& in_use(const object_pointer& use, const char* operation,
-                                           const char* object);
+/// What a handle holds is null if it has been moved from: std::invalid_argument.
+void require_use(const object_pointer& use, const char* operation, const char* object);
 
 /// The part of an awaiter that waits in a hub. Derived: serve(), and what it gives.
 class object_waiter : protected hub_waiter {
