@@ -22,7 +22,7 @@ namespace {
 /// Waits for a hang-up, and nothing else.
 struct parting {
     bell rings;
-    bell_register registered;
+    bell_register registered = bell_register::make();
     hub_set hubs;
     unique_fd stays;
 

@@ -80,9 +80,10 @@ task<> use(const hostile_object& object, clock::time_point until, counters& coun
             const bool in_time = co_await with_timeout(object.operation(), 10ms);
             ++(in_time ? count.done : count.late);
         } catch (const std::system_error& e) {
-            // Who can write everything may shut down, too.
+            // Who can write everything may shut down, too, and name another pid namespace.
             if (e.code() == make_error_code(errc::protocol) ||
-                e.code() == make_error_code(errc::closed))
+                e.code() == make_error_code(errc::closed) ||
+                e.code() == std::errc::operation_not_supported)
                 ++count.refused;
             else if (count.otherwise++ == 0)
                 std::snprintf(count.first, sizeof count.first, "%s", e.what());
