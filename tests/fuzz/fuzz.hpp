@@ -144,7 +144,8 @@ void attempt(F&& what) {
         what();
     } catch (const std::invalid_argument&) {
     } catch (const std::system_error& e) {
-        bool known = e.code() == std::errc::broken_pipe;
+        bool known = e.code() == std::errc::broken_pipe ||
+                     e.code() == std::errc::operation_not_supported;  // another pid namespace
         for (const errc each : {errc::protocol, errc::closed, errc::message_too_long})
             known = known || e.code() == make_error_code(each);
         // A table that is full: of readers, of processes that get.
