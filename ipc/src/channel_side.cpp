@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <runnel/ipc/detail/channel_side.hpp>
 
-#include <algorithm>
 #include <array>
 #include <bit>
 #include <cerrno>
@@ -58,24 +57,7 @@ void channel_side::wait(side_waiter& one, waiter who) {
     }
     one.who_ = who;
     waiting_.push_back(one);
-    set_pace();
-}
-
-/// Two sides that go at the same speed take the line with a position from each other for every
-/// record, if each looks as soon as it can. A side that looks later gets several at once, and both
-/// are faster. But an answer to what this side has sent comes alone, however late it is looked for:
-/// so now and then it looks later, and goes on with that if there were several.
-void channel_side::set_pace() noexcept {
-    constexpr unsigned try_every = 256;
-    constexpr unsigned least = 8;
-    constexpr unsigned most = 32;
-    const std::uint32_t came = handled_ - handled_before_;
-    handled_before_ = handled_;
-    if (pace_ != 0)
-        pace_ = came < 3 ? 0 : came < 8 ? std::min(2 * pace_, most) : pace_;
-    else if (++waits_ % try_every == 0)
-        pace_ = least;
-    skipped_ = pace_;
+    pace_.wait(handled_);
 }
 
 bool channel_side::serve_all() noexcept {
@@ -122,12 +104,7 @@ bool channel_side::drain(int socket) noexcept {
 
 bool channel_side::look() noexcept {
     if (untold_) tell();
-    if (waiting_.empty()) return false;
-    if (skipped_ != 0) {
-        --skipped_;
-        return false;
-    }
-    return peer_position() != seen_ && serve_all();
+    return !waiting_.empty() && !pace_.skips() && peer_position() != seen_ && serve_all();
 }
 
 bool channel_side::arm() noexcept {

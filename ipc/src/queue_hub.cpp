@@ -93,6 +93,15 @@ bool queue_hub::ready() noexcept {
     return gone() || memory_.all_done(false);
 }
 
+std::uint32_t queue_hub::handled() const noexcept {
+    switch (kind_) {
+        case kind::putters: return memory_.put_count();
+        case kind::getters: return memory_.get_count();
+        case kind::joiners: break;
+    }
+    return 0;
+}
+
 bool queue_hub::settled() noexcept {
     return memory_.getters_settled() && memory_.putters_settled();
 }

@@ -72,6 +72,7 @@ private:
 
     bool ready() noexcept override;
     bool settled() noexcept override;
+    [[nodiscard]] std::uint32_t handled() const noexcept override;
     void hung_up() noexcept override { side_->gone.store(true); }
     bool arm_more() noexcept override;
     void retire_more() noexcept override;

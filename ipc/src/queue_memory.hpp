@@ -67,6 +67,9 @@ public:
     [[nodiscard]] bool full() noexcept;
     [[nodiscard]] bool might_get() noexcept;
     [[nodiscard]] bool might_put() noexcept { return shut() != 0 || !full(); }
+    /// How many have been put, and got, modulo 2^32.
+    [[nodiscard]] std::uint32_t put_count() const noexcept { return count_of(put_->state.load()); }
+    [[nodiscard]] std::uint32_t get_count() const noexcept { return count_of(get_->state.load()); }
     [[nodiscard]] std::uint32_t shut() const noexcept { return common_->shut.load(); }
     [[nodiscard]] bool putters_settled() noexcept { return !put_lock_.held(); }
     [[nodiscard]] bool getters_settled() noexcept { return !get_lock_.held(); }

@@ -6,6 +6,7 @@
 
 #include <runnel/awaiter.hpp>
 #include <runnel/detail/list.hpp>
+#include <runnel/ipc/detail/pace.hpp>
 #include <runnel/ipc/detail/ring_segment.hpp>
 #include <runnel/unique_fd.hpp>
 #include <runnel/watch.hpp>
@@ -159,7 +160,6 @@ private:
     bool arm() noexcept override;
     void disarm() noexcept override;
     void retire() noexcept override;
-    void set_pace() noexcept;
     void woken() noexcept;
     void heard(int events) noexcept;
     void unused() noexcept;
@@ -174,11 +174,7 @@ private:
     unsigned users_ = 1;
     std::uint32_t claim_ = 0;
     const std::uint64_t blind_;  // all ones for one who sees no position of the others
-    // See set_pace.
-    std::uint32_t handled_before_ = 0;
-    std::uint32_t waits_ = 0;
-    unsigned pace_ = 0;
-    unsigned skipped_ = 0;
+    pace pace_;
     bool asleep_ = false;
     bool without_futex_ = false;
     bool closed_ = false;

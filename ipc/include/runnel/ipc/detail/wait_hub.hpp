@@ -9,6 +9,7 @@
 #include <runnel/awaiter.hpp>
 #include <runnel/detail/list.hpp>
 #include <runnel/ipc/detail/bell.hpp>
+#include <runnel/ipc/detail/pace.hpp>
 #include <runnel/loop.hpp>
 #include <runnel/unique_fd.hpp>
 #include <runnel/watch.hpp>
@@ -101,6 +102,8 @@ protected:
     [[nodiscard]] virtual bool settled() noexcept = 0;
     /// Nobody is left who could ring: who waits is to be told. Called once.
     virtual void hung_up() noexcept {}
+    /// Counts what those who wait here wait for, to see how much of it comes at a time.
+    [[nodiscard]] virtual std::uint32_t handled() const noexcept { return 0; }
     /// Can none be served unless the first can? Otherwise all are tried.
     [[nodiscard]] virtual bool in_order() const noexcept { return true; }
     /// Watches the hang-up from now on, instead of from the first sleep.
@@ -152,6 +155,7 @@ private:
     bool gone_ = false;                 // the hang-up has been seen
     std::atomic<unsigned> leaving_{0};  // users, on other threads; more under the set's mutex
     runnel::detail::list<hub_waiter> waiting_;
+    pace pace_;
     unique_fd entered_;  // in the register
     futex_op futex_{*this};
     hangup_op gone_op_{*this};

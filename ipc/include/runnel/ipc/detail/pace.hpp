@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+// When to look.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace runnel::ipc::detail {
+
+/// Two sides that go at the same speed take the line with a position from each other for every
+/// record, if each looks as soon as it can. A side that looks later gets several at once, and both
+/// are faster. But an answer to what this side has sent comes alone, however late it is looked for:
+/// so now and then it looks later, and goes on with that if there were several.
+class pace {
+public:
+    /// Somebody begins to wait, when so many in all have been dealt with.
+    void wait(std::uint32_t handled) noexcept {
+        constexpr unsigned try_every = 256;
+        constexpr unsigned least = 8;
+        constexpr unsigned most = 32;
+        const std::uint32_t came = handled - handled_before_;
+        handled_before_ = handled;
+        if (pace_ != 0)
+            pace_ = came < 3 ? 0 : came < 8 ? std::min(2 * pace_, most) : pace_;
+        else if (++waits_ % try_every == 0)
+            pace_ = least;
+        left_ = pace_;
+    }
+    /// It is too early to look.
+    bool skips() noexcept {
+        if (left_ == 0) return false;
+        --left_;
+        return true;
+    }
+
+private:
+    std::uint32_t handled_before_ = 0;
+    std::uint32_t waits_ = 0;
+    unsigned pace_ = 0;
+    unsigned left_ = 0;
+};
+
+}  // namespace runnel::ipc::detail
