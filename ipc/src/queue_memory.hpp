@@ -28,7 +28,8 @@ public:
     using outcome = queue_outcome;
     static constexpr std::size_t record_header = 8;
     static constexpr std::size_t unit = 8;
-    static constexpr std::size_t kept = std::size_t{1} << 20;
+    /// What a ring that is in use may keep; one that nobody waits for but in vain gives back all.
+    static constexpr std::size_t kept = std::size_t{16} << 20;
 
     queue_memory(const queue_settings& settings, std::uint64_t type);
     queue_memory(unique_fd memory, unique_fd leased, bell_register sleepers, std::uint64_t type);

@@ -283,7 +283,7 @@ TEST_CASE("get_leased needs a queue with leases") {
 TEST_CASE("long items survive their getters") {
     both_ways([]() -> task<> {
         auto q = ipc::queue<std::string>(
-            {.max_items = 0, .max_bytes = std::size_t{4} << 20, .lease = true});
+            {.max_items = 0, .max_bytes = std::size_t{32} << 20, .lease = true});
         const std::string text(1'000'000, 'L');
         co_await q.putter.put(text);
         for (int i = 0; i < 3; ++i) {

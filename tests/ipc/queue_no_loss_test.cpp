@@ -45,7 +45,7 @@ struct gets_the_end {
 };
 struct gets_text {
     ipc::queue_ends<std::string> q =
-        ipc::queue<std::string>({.max_items = 0, .max_bytes = std::size_t{2} << 20});
+        ipc::queue<std::string>({.max_items = 0, .max_bytes = std::size_t{32} << 20});
     int put = 0;
     auto operation() { return q.getter.get(); }
     void complete() {

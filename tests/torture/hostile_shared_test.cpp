@@ -101,7 +101,7 @@ TEST_CASE("a queue whose memory is scribbled over gives items or an error, in ti
     check("queue", scribbled(number, seed));
     const auto text = [] { return a_queue<std::string>(false, 1 << 16, std::string(300, 'x')); };
     check("queue, of any size", scribbled(text, seed + 1));
-    const auto large = [] { return a_queue<std::string>(false, 4 << 20, std::string(9'000, 'x')); };
+    const auto large = [] { return a_queue<std::string>(false, 32 << 20, std::string(9'000, 'x')); };
     check("queue, large", scribbled(large, seed + 2));
     check("queue, leases", scribbled(leases, seed + 3));
 }

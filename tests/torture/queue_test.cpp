@@ -159,12 +159,13 @@ TEST_CASE("a queue whose users are killed at random loses what the getters held"
 TEST_CASE("a queue that gives memory back, and whose users are killed at random, is right",
           "[kills]") {
     require_exactly_once(
-        {"storm on a large queue", {.max_items = 0, .max_bytes = 2 << 20}, 300'000});
+        {"storm on a large queue", {.max_items = 0, .max_bytes = 32 << 20}, 3'000'000});
 }
 TEST_CASE("a queue with leases whose users are killed at random loses nothing", "[kills]") {
     require_nothing_lost({"storm on leases", {.max_items = 16, .lease = true}, 2000});
 }
 TEST_CASE("a large queue with leases whose users are killed at random loses nothing", "[kills]") {
-    require_nothing_lost(
-        {"storm on large leases", {.max_items = 0, .max_bytes = 2 << 20, .lease = true}, 300'000});
+    require_nothing_lost({"storm on large leases",
+                          {.max_items = 0, .max_bytes = 32 << 20, .lease = true},
+                          3'000'000});
 }

@@ -39,7 +39,8 @@ struct queue_options {
     std::size_t max_items = 1024;  ///< put waits while there are so many; 0: bounded by bytes alone
     /// Put waits while the items take so many bytes, encoded, each with a header of 8 and rounded up
     /// to 8; itself rounded up to a power of two. 0: enough for max_items if all items have one
-    /// size, else 64 MiB. Memory is taken as it is needed, and beyond 1 MiB given back.
+    /// size, else 64 MiB. Memory is taken as it is needed. It is given back when the
+    /// queue is empty and a getter sleeps, and, beyond 16 MiB, as items are got.
     std::size_t max_bytes = 0;
     /// What a process took and did not finish before it ended, or gave back, is delivered again,
     /// before all others. At most 252 items are in hands at a time.
