@@ -56,8 +56,8 @@ void channel_side::wait(side_waiter& one, waiter who) {
         throw_error(errc::wrong_thread, "wait", object(name_));
     }
     one.who_ = who;
+    if (waiting_.empty()) pace_.wait(handled_);
     waiting_.push_back(one);
-    pace_.wait(handled_);
 }
 
 bool channel_side::serve_all() noexcept {
@@ -104,7 +104,7 @@ bool channel_side::drain(int socket) noexcept {
 
 bool channel_side::look() noexcept {
     if (untold_) tell();
-    return !waiting_.empty() && !pace_.skips() && peer_position() != seen_ && serve_all();
+    return !waiting_.empty() && peer_position() != seen_ && serve_all();
 }
 
 bool channel_side::arm() noexcept {

@@ -2,6 +2,7 @@
 #include <runnel/ipc/event.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <csignal>
 
 #include <linux/futex.h>
@@ -80,16 +81,14 @@ private:
         ::sigset_t before;
         ::sigfillset(&all);
         ::pthread_sigmask(SIG_SETMASK, &all, &before);
-        robust_lock::got how = lock().lock();
-        while (how == robust_lock::got::no && !lock().forged()) how = lock().lock();
-        if (how != robust_lock::got::no) {
-            bell& here = rings();
-            const std::uint32_t said = here.sleepers.fetch_and(~1u);
-            if (bell::sleeps(said) || how == robust_lock::got::from_the_dead)
-                registered().ring_all();
-            here.rung.fetch_or(1);
-            lock().unlock();
-        }
+        const robust_lock::got how = lock().lock_within(std::chrono::seconds(1));
+        bell& here = rings();
+        // If somebody was stopped inside, this is as good, unless this process dies in between.
+        if (how == robust_lock::got::no) here.rung.fetch_or(1);
+        const std::uint32_t said = here.sleepers.fetch_and(~1u);
+        if (bell::sleeps(said) || how != robust_lock::got::yes) registered().ring_all();
+        here.rung.fetch_or(1);
+        if (how != robust_lock::got::no) lock().unlock();
         ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
     }
 };

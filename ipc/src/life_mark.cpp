@@ -53,7 +53,8 @@ bool life_mark::dead(const word& of) noexcept {
 }
 
 life_mark::got life_mark::take(int memory, std::size_t offset) {
-    static_assert(sizeof(::robust_list) == sizeof(void*));
+    // Elsewhere glibc's list of robust mutexes is linked one way only.
+    static_assert(sizeof(::robust_list) == sizeof(void*) && sizeof(void*) == 8);
     const std::size_t distance = robust_lock::node_distance();
     if (distance < page_size - at + sizeof(void*) || distance > page_size / 2)
         throw_errno(ENOSYS, "mark", "ipc object");
@@ -92,7 +93,7 @@ life_mark::got life_mark::take(int memory, std::size_t offset) {
     return got::no;
 }
 
-void life_mark::give_up() noexcept {
+void life_mark::give_up(bool dead) noexcept {
     if (page_ == nullptr) return;
     std::byte* page = page_;
     auto* link = reinterpret_cast<::robust_list*>(page + at + robust_lock::node_distance());
@@ -109,7 +110,8 @@ void life_mark::give_up() noexcept {
         next(previous(link)) = next(link);
         fence();
         std::uint32_t mine = here().load();
-        while ((mine & FUTEX_TID_MASK) == thread_ && !here().compare_exchange_weak(mine, 0)) {
+        const std::uint32_t left = dead ? FUTEX_OWNER_DIED : 0;
+        while ((mine & FUTEX_TID_MASK) == thread_ && !here().compare_exchange_weak(mine, left)) {
         }
         fence();
         head->list_op_pending = nullptr;

@@ -30,8 +30,9 @@ public:
     /// Throws std::system_error if there is no memory to map it.
     got take(int memory, std::size_t offset);
     [[nodiscard]] bool taken() const noexcept { return page_ != nullptr; }
-    /// Gives the word back. On another thread than the one that took it, it stays until that ends.
-    void give_up() noexcept;
+    /// Gives the word back; as that of a dead one, if nothing has come of taking it from him. On
+    /// another thread than the one that took it, it stays until that ends.
+    void give_up(bool dead = false) noexcept;
 
     [[nodiscard]] static std::uint32_t holder_of(const word& of) noexcept;
     [[nodiscard]] static bool dead(const word& of) noexcept;

@@ -20,7 +20,7 @@ namespace runnel::ipc::detail {
 namespace {
 
 constexpr std::uint64_t magic = 0x316a626f6c6e6e72;  // "rnnlobj1"
-constexpr std::uint32_t version = 1;
+constexpr std::uint32_t version = 2;
 constexpr int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
 struct header {

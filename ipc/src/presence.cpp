@@ -31,7 +31,8 @@ bool presence_table::try_take(shared_object& of, life_mark& mark, std::size_t i)
     std::uint32_t seen = used_.load();
     while (seen < i + 1 && !used_.compare_exchange_weak(seen, static_cast<std::uint32_t>(i + 1))) {
     }
-    if (mark.take(memory_, offset_ + i * life_mark::page_size) == life_mark::got::no) return false;
+    const life_mark::got how = mark.take(memory_, offset_ + i * life_mark::page_size);
+    if (how == life_mark::got::no) return false;
     // What the dead had counts again from there to the store below.
     try {
         object_section inside(of);
@@ -39,7 +40,7 @@ bool presence_table::try_take(shared_object& of, life_mark& mark, std::size_t i)
         (*this)[i].turn.fetch_add(1);
         (*this)[i].state.store(0);
     } catch (...) {
-        mark.give_up();
+        mark.give_up(how == life_mark::got::from_the_dead);
         throw;
     }
     return true;

@@ -134,6 +134,7 @@ private:
     bool back(std::uint32_t position, std::uint32_t need) noexcept;
     void give_back(std::uint32_t to) noexcept;
     outcome demand_room() noexcept;
+    bool rest_a_step() noexcept;
     void ring_all() noexcept;
     void recover_putters() noexcept;
     void recover_getters() noexcept;

@@ -72,27 +72,35 @@ queue_memory::outcome queue_memory::demand_room() noexcept {
 }
 
 void queue_memory::rest() noexcept {
+    while (rest_a_step()) {
+    }
+}
+
+/// In steps, so that nobody waits for long. True: there is more.
+bool queue_memory::rest_a_step() noexcept {
     // Not each time, and never what a small ring has.
     const auto used = [&] {
         return position_of(get_->state.load(std::memory_order_relaxed)) -
                get_->released.load(std::memory_order_relaxed);
     };
-    if (used() < window / 2 || settings_.units <= window) return;
+    if (used() < window / 2 || settings_.units <= window) return false;
     const robust_section putting(put_lock_, std::try_to_lock);
-    if (!putting) return;
+    if (!putting) return false;
     if (putting.from_the_dead()) recover_putters();
     const robust_section getting(get_lock_, std::try_to_lock);
-    if (!getting) return;
+    if (!getting) return false;
     if (getting.from_the_dead()) recover_getters();
     const std::uint64_t state = get_->state.load();
-    if (put_->state.load() != state) return;
+    if (put_->state.load() != state) return false;
     const std::uint32_t to = position_of(state);
-    const std::uint32_t until = to / page * page;
+    const std::uint32_t end = to / page * page;
     const std::uint32_t from =
-        until - std::min((used() + 2 * page - 1) / page * page, settings_.units - page);
+        end - std::min((used() + 2 * page - 1) / page * page, settings_.units - page);
+    const std::uint32_t until = end - from > step ? from + step : end;
     put_->backed = put_->backed_from = (to + page - 1) / page * page;
     ::madvise(at(from), std::size_t{until - from} * unit, MADV_REMOVE);
-    get_->released.store(to, std::memory_order_release);
+    get_->released.store(until == end ? to : until, std::memory_order_release);
+    return until != end;
 }
 
 }  // namespace runnel::ipc::detail

@@ -32,13 +32,12 @@ object_section::object_section(shared_object& of) : object_(of) {
 }
 
 robust_lock::got object_section::insist(shared_object& of) {
-    const auto refuse = [&](const char* why) {
-        throw_error(errc::protocol, "change", std::string("ipc ") + of.name() + why);
-    };
     std::uint32_t holder = of.lock_.holder();
     auto since = std::chrono::steady_clock::now();
     for (;;) {
-        if (of.lock_.forged()) refuse(": its lock has been overwritten");
+        if (of.lock_.forged())
+            throw_error(errc::protocol, "change",
+                        std::string("ipc ") + of.name() + ": its lock has been overwritten");
         const robust_lock::got how = of.lock_.lock();
         if (how != robust_lock::got::no) return how;
         const auto now = std::chrono::steady_clock::now();
@@ -46,7 +45,10 @@ robust_lock::got object_section::insist(shared_object& of) {
             holder = next;
             since = now;
         }
-        if (now - since > patience) refuse(": its lock is not given back");
+        if (now - since > patience)
+            throw_errno(ETIMEDOUT, "change",
+                        std::string("ipc ") + of.name() +
+                            ": somebody is in the middle of a change, and does not go on");
     }
 }
 

@@ -13,8 +13,8 @@ namespace runnel::ipc::detail {
 
 void wait_hub::wait(hub_waiter& one, waiter who) {
     one.who_ = who;
+    if (waiting_.empty()) pace_.wait(handled());
     waiting_.push_back(one);
-    pace_.wait(handled());
 }
 
 bool wait_hub::leave(hub_waiter& one) noexcept {
@@ -52,7 +52,7 @@ bool wait_hub::serve_all() noexcept {
 bool wait_hub::look() noexcept {
     if (leaving_.load(std::memory_order_relaxed) != 0) [[unlikely]]
         return let_go();
-    return !waiting_.empty() && !pace_.skips() && ready() && serve_all();
+    return !waiting_.empty() && ready() && serve_all();
 }
 
 bool wait_hub::arm() noexcept {

@@ -24,6 +24,8 @@ class sleeper {
 public:
     /// Looks at memory that others change; true if somebody can go on.
     virtual bool look() noexcept = 0;
+    /// The same, before this thread has let others run.
+    virtual bool glance() noexcept = 0;
     /// Something else has come while spinning: go back to the loop.
     virtual bool interrupted() noexcept = 0;
     /// Announces the sleep to those who wake; false if there is something to do after all.

@@ -194,7 +194,8 @@ void loop_core::read_coarse_clock() noexcept {
 [[gnu::always_inline]] inline void loop_core::turn(bool may_block) {
     driver.refill();
     sched.take_remote();
-    if (!look() && !sched.has_ready()) {
+    const bool idle = may_block && !sched.has_ready() && !driver.has_parked();
+    if (!(idle ? glance() : look()) && !sched.has_ready()) {
         collect(may_block);
     } else {
         if (driver.has_parked()) driver.submit_parked();
@@ -207,6 +208,12 @@ void loop_core::read_coarse_clock() noexcept {
 bool loop_core::look() noexcept {
     bool any = false;
     watches_.for_each([&](watch& one) { any |= one.look(); });
+    return any;
+}
+
+bool loop_core::glance() noexcept {
+    bool any = false;
+    watches_.for_each([&](watch& one) { any |= one.glance(); });
     return any;
 }
 

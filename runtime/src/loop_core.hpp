@@ -80,6 +80,7 @@ private:
     static void wake(scheduler& s) noexcept;
     class running;
     bool look() noexcept override;
+    bool glance() noexcept override;
     bool interrupted() noexcept override;
     bool about_to_sleep() noexcept override;
     void woken() noexcept override;

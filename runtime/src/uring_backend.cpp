@@ -372,7 +372,10 @@ void uring_backend::wait(time_point until, sleeper& who) noexcept {
             if (reap()) return;
         }
         bool seen = false;
-        const auto anything = [&] { return something() || (seen = who.look()); };
+        bool yielded = false;
+        const auto anything = [&] {
+            return something() || (seen = yielded ? who.look() : who.glance());
+        };
         for (unsigned i = 0; i < bursts; ++i) {
             if (spin_.burst(anything)) {
                 spin_.succeeded();
@@ -386,6 +389,7 @@ void uring_backend::wait(time_point until, sleeper& who) noexcept {
             if (until != time_point::max() && clock::now() >= until) return;
             ++counts.yields;
             ::sched_yield();
+            yielded = true;
         }
         spin_.failed();
     }

@@ -46,6 +46,9 @@ protected:
     /// two when nothing is new. Resumes the waiters that can go on; true if there were any. May
     /// end() this watch and no other.
     virtual bool look() noexcept = 0;
+    /// The same while the loop has nothing else to do, for who gains by looking later: what is
+    /// skipped here is looked for by look() or arm(), soon.
+    virtual bool glance() noexcept { return look(); }
     /// The loop is about to sleep: tells whoever changes the memory that it has to be woken, then
     /// looks again. False: there is something to do after all, so the loop does not sleep, and
     /// turns once more. May begin standing operations, and end() this watch and no other.

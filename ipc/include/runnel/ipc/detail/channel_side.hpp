@@ -129,6 +129,10 @@ protected:
     /// Takes in what has come by a socket that wakes. False: nothing comes any more.
     static bool drain(int socket) noexcept;
     bool look() noexcept override;
+    bool glance() noexcept override {
+        if (untold_) tell();
+        return !pace_.skips() && look();
+    }
     /// This side has said that it is about to sleep.
     virtual void announced() noexcept {}
     /// What there is to hear from the control descriptor, which reported `events`.

@@ -18,12 +18,19 @@ public:
         constexpr unsigned try_every = 256;
         constexpr unsigned least = 8;
         constexpr unsigned most = 32;
+        constexpr std::uint32_t few = 3;
+        constexpr std::uint32_t many = 8;
         const std::uint32_t came = handled - handled_before_;
+        if (pace_ == 0) {
+            if (came != 0 && ++waits_ % try_every == 0) pace_ = least;
+        } else if (came < few) {
+            pace_ = 0;
+        } else if (came < many) {
+            // Later still, as long as that brings more.
+            pace_ = came > came_before_ ? std::min(2 * pace_, most) : std::max(pace_ / 2, least);
+        }
+        came_before_ = came;
         handled_before_ = handled;
-        if (pace_ != 0)
-            pace_ = came < 3 ? 0 : came < 8 ? std::min(2 * pace_, most) : pace_;
-        else if (++waits_ % try_every == 0)
-            pace_ = least;
         left_ = pace_;
     }
     /// It is too early to look.
@@ -35,6 +42,7 @@ public:
 
 private:
     std::uint32_t handled_before_ = 0;
+    std::uint32_t came_before_ = 0;
     std::uint32_t waits_ = 0;
     unsigned pace_ = 0;
     unsigned left_ = 0;

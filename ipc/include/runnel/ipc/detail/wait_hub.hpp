@@ -134,6 +134,7 @@ private:
     };
 
     bool look() noexcept override;
+    bool glance() noexcept override { return !pace_.skips() && look(); }
     bool arm() noexcept override;
     void retire() noexcept override;
     bool serve_all() noexcept;
