@@ -23,7 +23,8 @@ class event_wait;
 ///
 /// A handle of an object without a name, in shared memory; it travels as an argument and through
 /// pipes, and the object is gone with its last handle. set() waits for nobody: it is one store, and
-/// one system call if somebody sleeps, which are one step for whoever is killed in between.
+/// one system call if somebody sleeps, which are one step for whoever is killed in between. (Where
+/// the kernel's rings know no futexes it may wait for another set, for a second at most.)
 class event {
 public:
     class wait_operation;

@@ -27,7 +27,7 @@ public:
             pace_ = 0;
         } else if (came < many) {
             // Later still, as long as that brings more.
-            pace_ = came > came_before_ ? std::min(2 * pace_, most) : std::max(pace_ / 2, least);
+            if (came > came_before_) pace_ = std::min(2 * pace_, most);
         }
         came_before_ = came;
         handled_before_ = handled;
