@@ -41,8 +41,10 @@ public:
                 continue;
             }
             const std::uint32_t add_one_bit = FUTEX_OP(FUTEX_OP_OR, 1, FUTEX_OP_CMP_EQ, 0);
-            ::syscall(SYS_futex, &rings().rung, FUTEX_WAKE_OP, 0x7fffffff, nullptr, &rings().rung,
-                      add_one_bit);
+            // That is all: whoever looks again may find what has been cleared since, and set it twice.
+            if (::syscall(SYS_futex, &rings().rung, FUTEX_WAKE_OP, 0x7fffffff, nullptr,
+                          &rings().rung, add_one_bit) >= 0)
+                return;
         }
     }
     void clear() noexcept {
@@ -87,8 +89,10 @@ private:
         if (how == robust_lock::got::no) here.rung.fetch_or(1);
         const std::uint32_t said = here.sleepers.fetch_and(~1u);
         if (bell::sleeps(said) || how != robust_lock::got::yes) registered().ring_all();
-        here.rung.fetch_or(1);
-        if (how != robust_lock::got::no) lock().unlock();
+        if (how != robust_lock::got::no) {
+            here.rung.fetch_or(1);
+            lock().unlock();
+        }
         ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
     }
 };

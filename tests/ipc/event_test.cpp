@@ -6,9 +6,12 @@
 #include <thread>
 
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
+#include <runnel/io.hpp>
 #include <runnel/loop.hpp>
 
+#include "support/system_calls.hpp"
 #include "tools.hpp"
 
 using namespace runnel;
@@ -123,6 +126,33 @@ TEST_CASE("two processes alternate by two ipc events") {
         }
         co_await child.join();
     });
+}
+
+TEST_CASE("one set of an ipc event is one, even if it is cleared at once") {
+    // Somebody sleeps, as far as the event knows, and has cleared it before set() is over.
+    if (!io::has_futex_wait()) return;  // then both are under a lock
+    ipc::event e;
+    handled = &e;
+    loop l;
+    static_cast<void>(l.fd());
+    bool woken = false;
+    l.start([&]() -> task<> {
+        co_await e.wait();
+        woken = true;
+    });
+    l.poll();
+    static int wakes;
+    wakes = 0;
+    support::on_system_call = [](const support::system_call& call) {
+        if (call.number != SYS_futex || !call.result) return;
+        if (++wakes < 10) handled->clear();
+    };
+    e.set();
+    support::on_system_call = nullptr;
+    CHECK(wakes == 1);
+    CHECK(!e.is_set());
+    for (int i = 0; i < 100 && !woken; ++i) l.poll();
+    CHECK(woken);
 }
 
 TEST_CASE("an ipc event is set from a signal handler") {
