@@ -119,12 +119,14 @@ public:
         return now.round;
     }
     /// Did not come; false if the round is over, or the barrier broken, which has to be told.
-    bool leave(std::size_t at, std::uint32_t round) {
-        object_section inside(*this);
-        const std::uint32_t mine = arrived(at, round);
-        if (gate().round != round || broken() != whole || mine == 0) return false;
-        places[at].state.store(join(round, mine - 1));
-        return true;
+    bool leave(std::size_t at, std::uint32_t round) noexcept {
+        try {
+            object_section inside(*this);
+            return uncount(at, round);
+        } catch (const std::exception&) {
+            // Somebody is stopped inside. If he was the last to arrive, he may have counted this one.
+            return uncount(at, round);
+        }
     }
     void abort() {
         object_section inside(*this);
@@ -153,6 +155,12 @@ public:
     }
 
 private:
+    bool uncount(std::size_t at, std::uint32_t round) noexcept {
+        const std::uint32_t mine = arrived(at, round);
+        if (gate().round != round || broken() != whole || mine == 0) return false;
+        places[at].state.store(join(round, mine - 1));
+        return true;
+    }
     const std::uint32_t parties_;  // as it was attached, whatever is written there since
     [[nodiscard]] barrier_head& own() const noexcept {
         return *reinterpret_cast<barrier_head*>(head());
@@ -244,12 +252,7 @@ std::uint32_t barrier_wait::await_resume() const {
 cancellation barrier_wait::await_cancel() noexcept {
     auto& hub = static_cast<barrier_hub&>(*hub_);
     if (!linked()) return cancellation::too_late;
-    try {
-        if (use_->as<barrier_state>().leave(hub.own(), round_)) {
-            hub.leave(*this);
-            return cancellation::now;
-        }
-    } catch (const std::exception&) {
+    if (use_->as<barrier_state>().leave(hub.own(), round_)) {
         hub.leave(*this);
         return cancellation::now;
     }

@@ -58,6 +58,8 @@ void channel_side::wait(side_waiter& one, waiter who) {
     one.who_ = who;
     if (waiting_.empty()) pace_.wait(handled_);
     waiting_.push_back(one);
+    // Not only before it sleeps: a loop that never does has to learn of the end, too.
+    listens();
 }
 
 bool channel_side::serve_all() noexcept {
@@ -129,13 +131,15 @@ bool channel_side::arm() noexcept {
         !wake_op_.begin(
             *home_, io::futex_wait(low_half(peer().position), static_cast<std::uint32_t>(seen_))))
         return false;
-    if (!gone_ && !control_op_.active() &&
-        !control_op_.begin(
-            *home_, io::poll(control_.get(), without_futex_ || blind_ != 0 ? POLLIN : short{0}))) {
-        heard(control_op_.result());
-        return false;
-    }
-    return true;
+    return listens();
+}
+
+bool channel_side::listens() noexcept {
+    if (gone_ || control_op_.active()) return true;
+    const short for_what = without_futex_ || blind_ != 0 ? POLLIN : short{0};
+    if (control_op_.begin(*home_, io::poll(control_.get(), for_what))) return true;
+    heard(control_op_.result());
+    return false;
 }
 
 void channel_side::disarm() noexcept {

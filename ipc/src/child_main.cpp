@@ -67,7 +67,7 @@ std::vector<int> open_numbers() {
 /// that something in the child's copy of memory still refers to.
 void close_the_parents(const child_start& start) {
     for (const unique_fd& each : start.room) ::close(each.get());
-    std::vector<int> kept{start.control.get(), start.placeholder};
+    std::vector<int> kept{start.control.get(), start.filler};
     for (const unique_fd& each : start.handles) kept.push_back(each.get());
     std::ranges::sort(kept);
     for (const int number : open_numbers()) {
@@ -76,7 +76,7 @@ void close_the_parents(const child_start& start) {
         // closes on exec is not a standard stream.
         if (number <= 2 && (::fcntl(number, F_GETFD) & FD_CLOEXEC) == 0) continue;
         // Numbers beyond a limit that was lowered since cannot be occupied, nor given out again.
-        if (::dup3(start.placeholder, number, O_CLOEXEC) < 0) ::close(number);
+        if (::dup3(start.filler, number, O_CLOEXEC) < 0) ::close(number);
     }
 }
 

@@ -21,7 +21,7 @@ struct child_start {
     unique_fd& control;
     std::vector<unique_fd>& handles;  // the child's own, for those among the arguments
     std::span<const unique_fd> room;  // to be closed: what the child's loop needs
-    int placeholder;
+    int filler;
 };
 
 /// The life of a forked child, from the return of fork to its exit. Nothing of the parent's is

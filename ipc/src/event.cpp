@@ -35,7 +35,12 @@ public:
         for (;;) {
             std::uint64_t seen = __atomic_load_n(both(), __ATOMIC_SEQ_CST);
             const halves now = split(seen);
-            if ((now.rung & 1) != 0) return;
+            if ((now.rung & 1) != 0) {
+                // What was written before the set is seen by whoever clears it after this look.
+                std::atomic_thread_fence(std::memory_order_seq_cst);
+                if (count() == now.rung) return;
+                continue;
+            }
             if (!bell::sleeps(now.sleepers)) {
                 if (swap(seen, {now.rung | 1, now.sleepers})) return;
                 continue;
@@ -47,15 +52,17 @@ public:
                 return;
         }
     }
+    /// What was written before a set that is cleared here is seen by what reads afterwards.
     void clear() noexcept {
         for (;;) {
             std::uint64_t seen = __atomic_load_n(both(), __ATOMIC_SEQ_CST);
             const halves now = split(seen);
-            if ((now.rung & 1) == 0) return;
+            if ((now.rung & 1) == 0) break;
             // Nobody sleeps while it is set, so whoever wants to be woken says so again.
             const std::uint32_t awake = now.sleepers & ~1u;
-            if (swap(seen, {now.rung + 1, registered().used() ? now.sleepers : awake})) return;
+            if (swap(seen, {now.rung + 1, registered().used() ? now.sleepers : awake})) break;
         }
+        std::atomic_thread_fence(std::memory_order_seq_cst);
     }
 
 private:
@@ -85,8 +92,12 @@ private:
         ::pthread_sigmask(SIG_SETMASK, &all, &before);
         const robust_lock::got how = lock().lock_within(std::chrono::seconds(1));
         bell& here = rings();
-        // If somebody was stopped inside, this is as good, unless this process dies in between.
-        if (how == robust_lock::got::no) here.rung.fetch_or(1);
+        if (how == robust_lock::got::no) {
+            // Somebody was stopped inside. Nobody goes to sleep before he goes on, and those who
+            // sleep already are woken first, since this process may die after the store.
+            registered().ring_all();
+            here.rung.fetch_or(1);
+        }
         const std::uint32_t said = here.sleepers.fetch_and(~1u);
         if (bell::sleeps(said) || how != robust_lock::got::yes) registered().ring_all();
         if (how != robust_lock::got::no) {

@@ -28,8 +28,6 @@ namespace {
     return head;
 }
 
-std::uint32_t own_tid() noexcept { return static_cast<std::uint32_t>(::gettid()); }
-
 /// The order in which this thread dies, if it does: the compiler keeps to it.
 void fence() noexcept { std::atomic_signal_fence(std::memory_order_seq_cst); }
 

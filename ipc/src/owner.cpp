@@ -20,6 +20,17 @@ const int fork_counter = ::pthread_atfork(nullptr, nullptr, [] { forks.fetch_add
 
 unsigned fork_count() noexcept { return forks.load(std::memory_order_relaxed); }
 
+std::uint32_t own_tid() noexcept {
+    struct known {
+        std::uint32_t tid;
+        unsigned forks;
+    };
+    static constinit thread_local known me{0, 0};
+    if (me.tid == 0 || me.forks != fork_count()) [[unlikely]]
+        me = {static_cast<std::uint32_t>(::gettid()), fork_count()};
+    return me.tid;
+}
+
 unique_fd open_pidfd(std::uint32_t tid) {
     constexpr unsigned pidfd_thread = O_EXCL;
     const auto open = [](std::uint32_t id, unsigned flags) {

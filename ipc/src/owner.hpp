@@ -20,6 +20,9 @@ inline std::uint32_t word_of(const ::pthread_mutex_t& lock) noexcept {
 /// A pidfd of the thread, or, before Linux 6.9, of its process; -1 and errno.
 unique_fd open_pidfd(std::uint32_t tid);
 
+/// The calling thread's id, without a call into the kernel each time.
+[[nodiscard]] std::uint32_t own_tid() noexcept;
+
 /// How often this process has been forked: guards of before belong to the parent.
 [[nodiscard]] unsigned fork_count() noexcept;
 

@@ -41,6 +41,7 @@ bool presence_table::try_take(shared_object& of, life_mark& mark, std::size_t i)
         (*this)[i].state.store(0);
     } catch (...) {
         mark.give_up(how == life_mark::got::from_the_dead);
+        ring_sleepers(of.rings(), of.registered());
         throw;
     }
     return true;
@@ -112,13 +113,10 @@ bool presence_hub::more_active() const noexcept {
 
 void presence_hub::give_up_place() noexcept {
     if (own_ == none) return;
-    try {
-        object_section inside(*object_);
-        inside.ring();
+    object_->give_back([this] {
         table_[own_].turn.fetch_add(1);
         table_[own_].state.store(0);
-    } catch (const std::exception&) {
-    }
+    });
     mark_.give_up();
     own_ = none;
 }

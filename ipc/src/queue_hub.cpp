@@ -85,6 +85,7 @@ queue_hub& queue_hub::of(const std::shared_ptr<queue_side>& side, loop& home, bo
 }
 
 bool queue_hub::ready() noexcept {
+    notice_members();  // a loop that never sleeps does not arm
     switch (kind_) {
         case kind::putters: return gone() || memory_.might_put();
         case kind::getters: return gone() || memory_.might_get();

@@ -8,15 +8,13 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "owner.hpp"
+
 namespace runnel::ipc::detail {
 namespace {
-
-std::atomic<unsigned> forks{0};
-const int fork_counter = ::pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1); });
 
 /// When a process was started, in ticks since the machine was (proc(5), field 22); 0 if there is
 /// none. With its pid it names a process for ever.
@@ -37,7 +35,7 @@ std::uint64_t start_of(std::uint32_t pid) noexcept {
 
 bool queue_members::valid() const noexcept {
     return mine_ != nullptr && mine_->who.load(std::memory_order_relaxed) == own_who_ &&
-           forks_ == forks.load();
+           forks_ == fork_count();
 }
 
 std::size_t queue_members::own(bool& fresh) noexcept {
@@ -57,7 +55,7 @@ std::size_t queue_members::own(bool& fresh) noexcept {
         place.who.store(own_who_);
         own_ = i;
         mine_ = &place;
-        forks_ = forks.load();
+        forks_ = fork_count();
         fresh = true;
         break;
     }

@@ -15,6 +15,8 @@
 
 #include <runnel/error.hpp>
 
+#include "owner.hpp"
+
 namespace runnel::ipc::detail {
 namespace {
 
@@ -90,7 +92,7 @@ void segment_loan::not_sent() noexcept {
     if (pool_ != nullptr) std::exchange(pool_, nullptr)->settle(slot_, segment_pool::state::free);
 }
 
-segment_pool::segment_pool() noexcept : owner_(::getpid()) {}
+segment_pool::segment_pool() noexcept : forks_(fork_count()) {}
 
 std::uint64_t segment_pool::kept() const noexcept {
     std::uint64_t sum = 0;
@@ -130,9 +132,9 @@ segment_pool::slot* segment_pool::choose() noexcept {
 
 segment_loan segment_pool::put(std::span<const std::byte> bytes, bool reuse) {
     // After a fork without exec there would be two senders with the same segments.
-    if (const ::pid_t me = ::getpid(); me != owner_) {
+    if (forks_ != fork_count()) {
         clear();
-        owner_ = me;
+        forks_ = fork_count();
     }
     idle_ = 0;
     slot* in = reuse && bytes.size() <= most_kept ? choose() : nullptr;

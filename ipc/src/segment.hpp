@@ -7,8 +7,6 @@
 #include <span>
 #include <utility>
 
-#include <sys/types.h>
-
 #include <runnel/unique_fd.hpp>
 
 // Segments: memfds that carry what of a body does not fit into its datagram. A fresh one costs more
@@ -102,7 +100,7 @@ private:
     std::array<slot, most_slots> slots_;
     std::uint64_t sent_ = 0;
     unsigned idle_ = 0;
-    ::pid_t owner_;
+    unsigned forks_;  // of which process it is
 };
 
 /// Why a descriptor from a peer is no segment with `length` bytes; null if it is. Nothing was read

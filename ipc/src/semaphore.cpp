@@ -57,7 +57,7 @@ public:
         if (available() < n) return false;
         object_section inside(*this);
         if (available() < n) return false;
-        own().permits.store(own().permits.load() - n);
+        own().permits.fetch_sub(n);
         return true;
     }
     void release(std::uint32_t n) {
@@ -68,7 +68,16 @@ public:
         if (n > bound_ - now)
             throw std::invalid_argument("release on ipc semaphore: above its bound");
         inside.ring();
-        own().permits.store(now + n);
+        own().permits.fetch_add(n);
+    }
+    /// Those of one who got them and does not want them any more.
+    void put_back(std::uint32_t n) noexcept {
+        give_back([&] {
+            std::uint32_t now = own().permits.load();
+            while (now < bound_ &&
+                   !own().permits.compare_exchange_weak(now, now + std::min(n, bound_ - now))) {
+            }
+        });
     }
     /// A permit of nothing if not so many are there.
     static semaphore::permit try_hold(const object_pointer& use, presence_hub& hub,
@@ -84,17 +93,19 @@ public:
         got.place_ = static_cast<std::uint32_t>(at);
         got.turn_ = here.turn.load();
         got.forks_ = fork_count();
-        here.state.store(here.state.load() + n);
+        here.state.fetch_add(n);
         got.count_ = n;
         return got;
     }
-    void give_back(std::size_t at, std::uint32_t turn, std::uint32_t n) {
-        object_section inside(*this);
+    void let_go(std::size_t at, std::uint32_t turn, std::uint32_t n) noexcept {
         place& here = places[at];
-        const std::uint64_t held = here.state.load();
-        if (here.turn.load() != turn || held < n) return;  // the loop has ended, and gave it back
-        inside.ring();
-        here.state.store(held - n);
+        give_back([&] {
+            std::uint64_t held = here.state.load();
+            // It is another's turn if the loop has ended, which gave it back.
+            while (here.turn.load() == turn && held >= n &&
+                   !here.state.compare_exchange_weak(held, held - n)) {
+            }
+        });
     }
     void check(std::uint32_t n, const char* operation) const {
         if (n > bound_)
@@ -161,11 +172,7 @@ void semaphore_wait::finish() {
 }
 
 semaphore_wait::~semaphore_wait() {
-    if (!taken_) return;
-    try {
-        use_->as<semaphore_state>().release(wanted_);
-    } catch (const std::exception&) {
-    }
+    if (taken_) use_->as<semaphore_state>().put_back(wanted_);
 }
 
 void semaphore_wait::await_describe(std::string& text) const {
@@ -216,10 +223,7 @@ void semaphore::permit::give_back() noexcept {
     const detail::object_pointer of = std::move(use_);
     const std::uint32_t n = std::exchange(count_, 0);
     if (forks_ != detail::fork_count()) return;  // a copy of the parent's
-    try {
-        of->as<semaphore_state>().give_back(place_, turn_, n);
-    } catch (const std::exception&) {  // its memory has been overwritten
-    }
+    of->as<semaphore_state>().let_go(place_, turn_, n);
 }
 
 void codec<semaphore>::encode(encoder& out, const semaphore& s) {

@@ -5,13 +5,12 @@
 #include <random>
 #include <stdexcept>
 
-#include <unistd.h>
-
 #include <runnel/error.hpp>
 #include <runnel/ipc/detail/message.hpp>
 #include <runnel/loop.hpp>
 
 #include "buffers.hpp"
+#include "owner.hpp"
 #include "segment.hpp"
 
 namespace runnel::ipc::detail {
@@ -20,11 +19,11 @@ namespace {
 /// Never the same for two messages that could meet in one pipe, not even after a fork.
 std::uint64_t next_serial() {
     thread_local std::uint64_t last = 0;
-    thread_local ::pid_t owner = 0;
-    if (const ::pid_t me = ::getpid(); owner != me) {
+    thread_local unsigned forks = 0;
+    if (last == 0 || forks != fork_count()) {
         std::random_device random;
         last = (std::uint64_t{random()} << 32) ^ random();
-        owner = me;
+        forks = fork_count();
     }
     return ++last;
 }

@@ -87,7 +87,7 @@ std::shared_ptr<child> start_child(std::string_view name, std::chrono::nanosecon
     child_end = above_stdio(child_end.release(), "socketpair");
     // On the root directory and of no use but to occupy numbers: reading, writing and all the
     // others fail with EBADF.
-    const unique_fd placeholder = above_stdio(::open("/", O_PATH | O_CLOEXEC), "open");
+    const unique_fd filler = above_stdio(::open("/", O_PATH | O_CLOEXEC), "open");
 
     // Taken here, where it can be told if there are no more: the child has no more room than its
     // parent, since the numbers of the parent's descriptors stay occupied in it.
@@ -97,12 +97,12 @@ std::shared_ptr<child> start_child(std::string_view name, std::chrono::nanosecon
         handles.push_back(above_stdio(::fcntl(number, F_DUPFD_CLOEXEC, 3), "duplicate a handle"));
     std::array<unique_fd, 3> room;  // a loop's two, and one to look with
     for (unique_fd& each : room)
-        each = above_stdio(::fcntl(placeholder.get(), F_DUPFD_CLOEXEC, 3), "make room");
+        each = above_stdio(::fcntl(filler.get(), F_DUPFD_CLOEXEC, 3), "make room");
 
     const std::string automatic = identity::own().next_child();
     const auto made = std::make_shared<child>(name.empty() ? automatic : std::string(name), grace);
-    child_start start{made->name(), automatic,        args, body, fn, child_end, handles,
-                      room,         placeholder.get()};
+    child_start start{made->name(), automatic, args, body,        fn,
+                      child_end,    handles,   room, filler.get()};
     flush_streams();
     ::pid_t pid;
     unique_fd pidfd;

@@ -56,6 +56,10 @@ bool wait_hub::look() noexcept {
 }
 
 bool wait_hub::arm() noexcept {
+    if (leaving_.load(std::memory_order_relaxed) != 0) [[unlikely]] {
+        let_go();
+        return false;
+    }
     if (waiting_.empty()) return true;
     const std::uint32_t seen = bell_.rung.load();
     if (registered_.used() && !entered_) {

@@ -186,6 +186,34 @@ TEST_CASE("a reader that is killed at any moment leaves the writer a broken pipe
         });
 }
 
+TEST_CASE("a loop that never sleeps learns that the other side has been killed", "[channel]") {
+    for (const bool futex : {true, false})
+        one_way(futex, [] {
+            return never_asleep([]() -> task<> {
+                auto in = ipc::channel<stamped>({.capacity = 4});
+                auto writer = ipc::spawn(publish_for_ever, std::move(in.writer));
+                co_await in.reader.receive();
+                writer.kill();
+                while (auto view = co_await in.reader.receive()) CHECK(is_whole(**view));
+                CHECK(in.reader.ended());
+                co_await writer.wait();
+
+                auto out = ipc::channel<stamped>({.capacity = 4});
+                auto reader = ipc::spawn(receive_for_ever, std::move(out.reader));
+                co_await out.writer.loan();
+                reader.kill();
+                std::error_code code;
+                while (!code)
+                    code = co_await error_of([&]() -> task<> {
+                        auto place = co_await out.writer.loan();
+                        place.publish();
+                    });
+                CHECK(code == std::errc::broken_pipe);
+                co_await reader.wait();
+            }());
+        });
+}
+
 TEST_CASE("whatever a hostile writer's memory holds, the reader gets records or a protocol error",
           "[channel]") {
     std::mt19937_64 random(announced_seed("channel_kill_test"));

@@ -323,6 +323,33 @@ TEST_CASE("join ends when the only one who gets is killed: what it had counts as
     });
 }
 
+TEST_CASE("a loop that never sleeps learns that those who got have been killed") {
+    both_ways([] {
+        return never_asleep([]() -> task<> {
+            for (const bool lease : {false, true}) {
+                auto q = ipc::queue<int>({.lease = lease});
+                signal_pipe up;
+                auto getter = ipc::spawn(get_and_keep, q.getter.share(), std::move(up.say));
+                co_await q.putter.put(1);
+                co_await told(up.hear);
+                co_await told(up.hear);
+                std::optional<int> again;
+                co_await open_nursery([&](nursery& n) -> task<> {
+                    n.start([&]() -> task<> {
+                        if (lease) again = co_await q.getter.get();
+                        if (lease) q.getter.task_done();
+                    });
+                    n.start([&]() -> task<> { co_await q.putter.join(); });
+                    co_await turns();
+                    getter.kill();
+                });
+                CHECK((!lease || again == 1));
+                co_await getter.wait();
+            }
+        }());
+    });
+}
+
 TEST_CASE("a dead process's unfinished items do not block join") {
     both_ways([]() -> task<> {
         auto q = ipc::queue<int>();

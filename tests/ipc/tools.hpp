@@ -55,6 +55,17 @@ inline task<bool> told(const unique_fd& from) {
     co_return n == 1;
 }
 
+/// Does `body` on a loop that has something to do all the time, and never sleeps.
+inline task<> never_asleep(task<> body) {
+    co_await open_nursery([&](nursery& n) -> task<> {
+        n.start([]() -> task<> {
+            for (;;) co_await yield();
+        });
+        co_await std::move(body);
+        n.cancel();
+    });
+}
+
 /// Until a process sleeps in the kernel: for what it waits it has been waiting then.
 inline task<> until_asleep(::pid_t pid) {
     for (;;) {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -196,6 +197,49 @@ TEST_CASE("a lock that is said to be held by one who lives is not waited for wit
     ipc::detail::object_section::patience = patience;
     CHECK(why == std::errc::timed_out);
     CHECK(one.available() == 1);
+}
+
+TEST_CASE("what is given back while somebody is stopped in a change is given back", "[hostile]") {
+    const support::no_leaks leaks;
+    const auto patience = std::exchange(ipc::detail::object_section::patience, 50ms);
+    const auto stop = [](const auto& of, std::uint32_t by) {
+        const auto at = static_cast<::off_t>(ipc::detail::object_memory::page_size) - 16;
+        REQUIRE(::pwrite(descriptors_of(of)[0], &by, sizeof by, at) == sizeof by);
+    };
+    run([&]() -> task<> {
+        const ipc::semaphore permits(3U);
+        auto held = permits.try_hold(2);
+        CHECK(permits.available() == 1);
+        stop(permits, 1);  // by one who lives, and does not go on
+        held.reset();
+        stop(permits, 0);
+        CHECK(permits.available() == 3);
+
+        const ipc::barrier two(2);
+        co_await open_nursery([&](nursery& n) -> task<> {
+            n.start([&]() -> task<> { co_await two.arrive_and_wait(); });
+            while (two.waiting() == 0) co_await yield();
+            stop(two, 1);
+            n.cancel();
+        });
+        stop(two, 0);
+        CHECK(two.waiting() == 0);
+        CHECK_FALSE(two.broken());
+    }());
+    // By the end of the loop that had them.
+    const ipc::semaphore permits(2U);
+    std::optional<ipc::semaphore::permit> kept;
+    run([&]() -> task<> {
+        kept = permits.try_hold(2);
+        CHECK(kept);
+        stop(permits, 1);
+        co_return;
+    }());
+    stop(permits, 0);
+    CHECK(permits.available() == 2);
+    kept.reset();
+    CHECK(permits.available() == 2);
+    ipc::detail::object_section::patience = patience;
 }
 
 TEST_CASE("a channel whose other side scribbles gives records or an error, in time", "[hostile]") {

@@ -98,7 +98,7 @@ public:
         const std::uint64_t asking = task_id(who);
         held_ = detail::mutex_state::take(state_, asking);
         if (held_) return false;
-        waiting_.emplace(detail::mutex_state::wait(state_, asking));
+        waiting_.emplace(detail::mutex_state::wait(std::move(state_), asking));
         return waiting_->await_suspend(who);
     }
     guard await_resume() { return guard(waiting_ ? waiting_->await_resume() : std::move(held_)); }
@@ -117,7 +117,8 @@ class [[nodiscard]] mutex::lock_operation {
 public:
     explicit lock_operation(std::shared_ptr<detail::mutex_state> of) noexcept
         : state_(std::move(of)) {}
-    lock_await operator co_await() const { return lock_await(state_); }
+    lock_await operator co_await() && { return lock_await(std::move(state_)); }
+    lock_await operator co_await() const& { return lock_await(state_); }
 
 private:
     std::shared_ptr<detail::mutex_state> state_;

@@ -162,6 +162,8 @@ private:
             if (asleep != told_ && std::uint32_t(asleep) != std::uint32_t(position)) wake(asleep);
     }
     bool arm() noexcept override;
+    /// Learns of the other side's end from now on; false if it has, or has heard something else.
+    bool listens() noexcept;
     void disarm() noexcept override;
     void retire() noexcept override;
     void woken() noexcept;

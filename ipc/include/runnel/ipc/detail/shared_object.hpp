@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -41,6 +42,10 @@ public:
 
     [[nodiscard]] const char* name() const noexcept { return name_; }
     void write(encoder& out) const;
+    /// Gives something back, which is not refused: in a section, or without one if that is not to
+    /// be had. `change` is one store, good at any time.
+    template <class Change>
+    void give_back(Change&& change) noexcept;
     /// Nobody is in the middle of a change.
     [[nodiscard]] bool settled() const noexcept { return !lock_.held(); }
     [[nodiscard]] virtual wait_hub* make_hub(std::shared_ptr<shared_object> self, loop& home) = 0;
@@ -84,6 +89,20 @@ private:
     [[nodiscard]] static robust_lock::got insist(shared_object& of);
     shared_object& object_;
 };
+
+template <class Change>
+void shared_object::give_back(Change&& change) noexcept {
+    try {
+        object_section inside(*this);
+        inside.ring();
+        change();
+    } catch (const std::exception&) {
+        // Nobody falls asleep while somebody is stopped inside.
+        ring_sleepers(rings(), registered_);
+        change();
+        ring_sleepers(rings(), registered_);
+    }
+}
 
 /// The object as handles and operations share it; the hubs of its loops are used in its name.
 class object_use {

@@ -134,7 +134,9 @@ private:
     };
 
     bool look() noexcept override;
-    bool glance() noexcept override { return !pace_.skips() && look(); }
+    bool glance() noexcept override {
+        return (leaving_.load(std::memory_order_relaxed) != 0 || !pace_.skips()) && look();
+    }
     bool arm() noexcept override;
     void retire() noexcept override;
     bool serve_all() noexcept;
