@@ -60,7 +60,7 @@ io_gate* io_driver::gate_of(const io_request& request) noexcept {
 void io_driver::enlist(io_op& op) noexcept {
     const int fd = op.request_.fd;
     // No process has so many descriptors: the number is wrong, and the kernel will say so.
-    if (fd < 0 || fd > most_descriptors) return;
+    if (fd > most_descriptors) return;
     const auto index = static_cast<std::size_t>(fd) / page_size;
     if (index >= pages_.size()) pages_.resize(index + 1);
     if (!pages_[index]) pages_[index] = std::make_unique<page>();
@@ -110,7 +110,7 @@ bool io_driver::start(io_op& op) noexcept {
         if (reads && op.gate_ != nullptr) op.gate_->late = 0;
         return false;
     }
-    enlist(op);
+    if (op.request_.fd >= 0) enlist(op);
     if (!reads || !park(op)) submit(op);
     return true;
 }
@@ -181,16 +181,18 @@ void io_driver::retry_parked() noexcept {
 
 void io_driver::submit(io_op& op) noexcept {
     op.state_ = io_op::state::in_flight;
-    // Below Linux 6.7 the end of a process is awaited as its descriptor's readiness.
-    op.emulated_ = op.request_.code == io_code::waitid && !backend_->supports(io_code::waitid);
-    if (op.emulated_) {
-        const io_request asked = op.request_;
-        op.request_ = {.code = io_code::poll, .fd = asked.fd, .flags = POLLIN};
-        backend_->submit(op);
-        op.request_ = asked;
-    } else {
-        backend_->submit(op);
-    }
+    if (op.request_.code == io_code::waitid && !backend_->supports(io_code::waitid)) [[unlikely]]
+        return emulate(op);
+    backend_->submit(op);
+}
+
+/// Below Linux 6.7 the end of a process is awaited as its descriptor's readiness.
+void io_driver::emulate(io_op& op) noexcept {
+    op.emulated_ = true;
+    const io_request asked = op.request_;
+    op.request_ = {.code = io_code::poll, .fd = asked.fd, .flags = POLLIN};
+    backend_->submit(op);
+    op.request_ = asked;
 }
 
 bool io_op::start(waiter who) noexcept {
