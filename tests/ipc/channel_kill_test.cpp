@@ -200,7 +200,9 @@ TEST_CASE("a loop that never sleeps learns that the other side has been killed",
 
                 auto out = ipc::channel<stamped>({.capacity = 4});
                 auto reader = ipc::spawn(receive_for_ever, std::move(out.reader));
-                co_await out.writer.loan();
+                {
+                    auto place = co_await out.writer.loan();
+                }
                 reader.kill();
                 std::error_code code;
                 while (!code)

@@ -490,7 +490,9 @@ TEST_CASE("between processes what is entered is for sleeping alone, and nothing 
         for (int i = 2; i < rounds - 1000; ++i) co_await get(there.reader);
         CHECK(allocations() - allocated == 0);
         const auto after = loop::current()->stats();
-        CHECK(after.direct_calls == before.direct_calls);
+        // The first wait listens for the end; who is woken by way of the socket listens again.
+        const auto woken = io::has_futex_wait() ? 0 : after.sleeps - before.sleeps;
+        CHECK(after.direct_calls - before.direct_calls <= 1 + woken);
         // Each sleep enters once, and once more for what it had armed.
         CHECK(after.enters - before.enters <= 3 * (after.sleeps - before.sleeps) + 10);
         for (int i = rounds - 1000; i < rounds; ++i) co_await get(there.reader);
