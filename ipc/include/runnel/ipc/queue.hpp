@@ -157,8 +157,8 @@ public:
     /// An item if there is one now; none while another process is in the middle of a change. Throws
     /// as get does. Needs no loop.
     [[nodiscard]] std::optional<T> try_get() { return detail::try_get<T>(end()); }
-    /// It is the end, at which get() gives nothing without waiting. Throws errc::closed. Needs no
-    /// loop.
+    /// It is the end, at which get() gives nothing without waiting. Needs no loop.
+    /// Throws errc::closed.
     [[nodiscard]] bool ended() const { return at_end(); }
     /// The process is done with the oldest item that get or try_get gave it (see join): who works on
     /// more than one at a time had better use get_leased, and done() of each. Throws
