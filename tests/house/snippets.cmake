@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Each C++ block of the documents compiles, and runs if it is a program; see snippets.py.
+# Each C++ block of the documents compiles, and runs unless it only declares; see snippets.py.
 file(GLOB documents CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/*.md)
 foreach(folder runtime ipc examples tests)
     file(GLOB_RECURSE more CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.md)

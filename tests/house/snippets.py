@@ -4,9 +4,10 @@
 
 A block with `int main` is a program, as it stands. Another one says above it how it is to be read:
     <!-- snippet: namespace -->   declarations, at namespace scope
-    <!-- snippet: function -->    statements, inside a coroutine that returns task<>
+    <!-- snippet: function -->    statements, inside a coroutine that returns task<>, which is run
     <!-- snippet: compile -->     a program that is not run (a server, say)
-and may name, with prelude=NAME, the file NAME.hpp in snippets/ here that declares what it uses.
+and may name files in snippets/ here: with prelude=NAME what declares what it uses, with then=NAME
+what follows it and has a main, which puts to the test what it declares.
 Prints a line a block: `program|compile|object NAME`, for CMake.
 """
 import pathlib
@@ -14,8 +15,9 @@ import re
 import sys
 
 root, out = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
-preludes = pathlib.Path(__file__).resolve().parent / "snippets"
+ours = pathlib.Path(__file__).resolve().parent / "snippets"
 MARK = re.compile(r"<!--\s*snippet:\s*(.*?)\s*-->\s*$")
+KNOWN = re.compile(r"(prelude|then)=|(namespace|function|compile)$")
 USUAL = """#include <runnel/runnel.hpp>
 #include <runnel/ipc.hpp>
 using namespace runnel;
@@ -42,21 +44,26 @@ def blocks(text):
             mark = None
 
 
+def included(mark, key):
+    """The #include lines of the files that a mark names."""
+    names = [word.removeprefix(key) for word in mark if word.startswith(key)]
+    return "".join(f'#include "{ours / name}.hpp"\n' for name in names)
+
+
 def source(path, line, mark, code):
-    prelude = "".join(f'#include "{preludes / word.removeprefix("prelude=")}.hpp"\n'
-                      for word in mark if word.startswith("prelude="))
-    unknown = [w for w in mark
-               if not w.startswith("prelude=") and w not in ("namespace", "function", "compile")]
+    before, after = included(mark, "prelude="), included(mark, "then=")
+    unknown = [word for word in mark if not KNOWN.match(word)]
     if unknown:
         raise ValueError(f"no such snippet mark: {' '.join(unknown)}")
+    program = "compile" if "compile" in mark else "program"
     place = f'#line {line} "{path}"\n'
     if re.search(r"^\s*int main\(", code, re.M):
-        return "compile" if "compile" in mark else "program", prelude + place + code
+        return program, before + place + code
     if "namespace" in mark:
-        return "object", USUAL + prelude + place + code
+        return program if after else "object", USUAL + before + place + code + after
     if "function" in mark:
-        return "object", (USUAL + prelude + "task<> snippet();\ntask<> snippet() {\n" + place + code
-                          + "co_return;\n}\n")
+        return program, (USUAL + before + "task<> snippet();\ntask<> snippet() {\n" + place + code
+                         + "co_return;\n}\nint main() { run(snippet()); }\n")
     raise ValueError("a block without main needs <!-- snippet: namespace or function --> above it")
 
 

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""two_readers.py PROGRAM: checks what the example of that name prints, twice.
+"""two_readers.py [--deadline S] COMMAND...: checks what the example of that name prints, twice.
 
 Each number from 0 to 499 must come exactly once, on a whole line, with the name of one of two
 processes. The second time one of the readers is stopped for a while, so that the other has to take
 most of the numbers: nothing may depend on an even split.
 """
+import argparse
 import collections
 import os
 import re
@@ -16,7 +17,6 @@ import threading
 import time
 
 LINE = re.compile(r"(\d+) (Process-\d+)\n")
-DEADLINE = 25
 
 
 def children(pid):
@@ -25,7 +25,7 @@ def children(pid):
 
 
 def run(uneven):
-    program = subprocess.Popen([sys.argv[1]], stdout=subprocess.PIPE, text=True)
+    program = subprocess.Popen(options.command, stdout=subprocess.PIPE, text=True)
     lines = []
 
     def collect():
@@ -34,7 +34,7 @@ def run(uneven):
 
     reader = threading.Thread(target=collect)
     reader.start()
-    end = time.monotonic() + DEADLINE
+    end = time.monotonic() + options.deadline
     try:
         while uneven and time.monotonic() < end:
             while len(lines) < 20 and time.monotonic() < end:
@@ -79,4 +79,8 @@ def check(uneven):
     return not problems
 
 
+parser = argparse.ArgumentParser()
+parser.add_argument("--deadline", type=float, default=25, help="of each time, in seconds")
+parser.add_argument("command", nargs="+", help="the program, or what becomes it")
+options = parser.parse_args()
 sys.exit(0 if all([check(False), check(True)]) else 1)

@@ -50,13 +50,15 @@ private:
 ///     auto all = co_await bins.lock();                 // across awaits, until `all` is dropped
 ///     std::ranges::sort(all);
 ///
-/// Single elements are atomic, without a lock, if the machine can (T of 1, 2, 4 or 8 bytes). For
-/// everything else there is a guard, which is an ipc::mutex held: when its process dies, the next
-/// one is told so. The guard excludes other guards only, not operations on single elements.
+/// Single elements are atomic, without a lock, if the machine can (T of 1, 2, 4 or 8 bytes). They are
+/// not waited for: for that there is ipc::value. For everything else there is a guard, which is an
+/// ipc::mutex held, so it is for processes that trust each other: when the process of one dies, the
+/// next one is told so. The guard excludes other guards only, not operations on single elements.
 ///
 /// A handle of an object without a name; it travels as an argument and through pipes, as an array
 /// of the same T: what was made for another type is refused with errc::protocol. Its memory is
-/// taken from the system when it is first written.
+/// taken from the system when it is first written. Any number of threads may use a handle at a time;
+/// a guard is dropped on the thread that locked.
 template <shareable T>
 class array {
 public:
@@ -79,6 +81,7 @@ public:
     /// one has been moved from.
     [[nodiscard]] array share() const { return array(memory("share")); }
 
+    /// How many elements there are; always the same.
     [[nodiscard]] std::size_t size() const { return memory("size")->count(); }
 
     /// Element i, atomically. All of these throw std::out_of_range if there is none.
@@ -87,6 +90,7 @@ public:
     {
         return at("load", i).load(std::memory_order_acquire);
     }
+    /// Changes element i.
     void store(std::size_t i, T to) const
         requires std::atomic_ref<T>::is_always_lock_free
     {
@@ -148,6 +152,7 @@ private:
 template <shareable T>
 class [[nodiscard]] array<T>::guard {
 public:
+    /// Holds nothing.
     guard() noexcept = default;
     guard(guard&&) noexcept = default;
     guard& operator=(guard&&) noexcept = default;
@@ -159,14 +164,17 @@ public:
         held_.unlock();
         memory_.reset();
     }
+    /// Does it hold the array's mutex?
     [[nodiscard]] explicit operator bool() const noexcept { return bool(held_); }
 
+    // As of any contiguous range; empty when it is not held.
     [[nodiscard]] std::size_t size() const noexcept { return memory_ ? memory_->count() : 0; }
     [[nodiscard]] T* data() const noexcept {
         return memory_ ? reinterpret_cast<T*>(memory_->begin()) : nullptr;
     }
     [[nodiscard]] T* begin() const noexcept { return data(); }
     [[nodiscard]] T* end() const noexcept { return data() + size(); }
+    /// The elements as a span, good as long as it is held.
     [[nodiscard]] std::span<T> all() const noexcept { return {data(), size()}; }
     /// Throws std::out_of_range if there is none.
     [[nodiscard]] T& operator[](std::size_t i) const {

@@ -28,9 +28,14 @@ class barrier_wait;
 /// who wait, and all who come, are told so by an error until reset(). Nobody waits for the dead.
 ///
 /// A handle of an object without a name, in shared memory; it travels as an argument and through
-/// pipes. Tasks of at most 128 loops take part, any number in each. Whoever has a handle can write
-/// its memory: he can make others wait, pass too early, or get an error, and harm them in no other
-/// way. ipc::mutex says which deaths are noticed only by those who come later.
+/// pipes. Tasks of at most 128 loops take part, any number in each. Any number of threads may use a
+/// handle at a time. Whoever has a handle can write its memory: he can make others wait, pass too
+/// early, or get an error, and harm them in no other way. ipc::mutex says which deaths are noticed
+/// only by those who come later.
+///
+/// Arriving, enlist(), abort() and reset() can hold up the loop for 5 s, and throw
+/// std::errc::timed_out then, if a process is stopped in the middle of a change; they throw
+/// errc::protocol if the memory of the barrier's lock was overwritten.
 class barrier {
 public:
     class arrive_operation;
@@ -62,6 +67,7 @@ public:
     [[nodiscard]] bool broken() const;
     /// How many wait now.
     [[nodiscard]] std::uint32_t waiting() const;
+    /// How many it is for.
     [[nodiscard]] std::uint32_t parties() const;
 
 private:

@@ -18,6 +18,7 @@
 ///     auto got = co_await ends.second.recv_bytes();                // std::optional<ipc::bytes>
 namespace runnel::ipc {
 
+/// A message of bytes.
 using bytes = std::vector<std::byte>;
 
 /// As a size: all that there is; as a limit: none.

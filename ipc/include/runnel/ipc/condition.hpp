@@ -24,8 +24,13 @@ namespace runnel::ipc {
 /// before: what a killed waiter was told, another one of those who wait is told. What is notified
 /// when nobody waits is forgotten.
 ///
+/// It goes with ipc::mutex alone, whose guard it takes: neither with a recursive_mutex nor with the
+/// guard of an array. So it is for processes that trust each other.
+///
 /// A handle of an object without a name, in shared memory; it travels as an argument and through
-/// pipes.
+/// pipes. Any number of threads may use it at a time. Notifying, and a wait that is over, can hold up
+/// the loop for 5 s, and throw std::errc::timed_out then, if a process is stopped in the middle of a
+/// change; they throw errc::protocol if the memory of the condition's lock was overwritten.
 class condition {
 public:
     /// Makes a new one. Throws std::system_error (EMFILE, ...).
@@ -54,6 +59,7 @@ public:
 
     /// Wakes at most `n` of those who wait now. The caller need not hold the mutex. Any thread.
     void notify(std::uint32_t n) const;
+    /// Wakes one of those who wait now.
     void notify_one() const { notify(1); }
     /// Wakes all who wait now.
     void notify_all() const { notify(std::numeric_limits<std::uint32_t>::max()); }

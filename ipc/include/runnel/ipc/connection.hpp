@@ -169,49 +169,66 @@ private:
 template <class T>
 class connection : public detail::message_handle {
 public:
+    /// A handle on nothing: closed.
     connection() noexcept = default;
+
+    /// Sends a message: see sender::send.
     auto send(const T& value) { return detail::send_operation<T>(end(), value, nullptr); }
+    /// The same; the handles in `value` leave it when they have been sent.
     auto send(T&& value)
         requires(!detail::must_be_named<T>)
     {
         return detail::send_operation<T>(end(), value, &value);
     }
+    /// With g++ 12, give the value a name first: see sender::send.
     void send(T&& send_a_named_lvalue)
         requires detail::must_be_named<T>
     = delete;
+    /// Sends bytes as one message: see sender::send_bytes.
     auto send_bytes(std::span<const std::byte> buffer, std::size_t offset = 0,
                     std::size_t size = npos)
         requires std::same_as<T, bytes>
     {
         return detail::send_bytes_operation(end(), buffer, offset, size);
     }
+    /// Sends as many as there is room for, at least one: see sender::send_batch.
     auto send_batch(std::span<const T> values)
         requires batchable<T>
     {
         return detail::send_batch_operation<T>(end(), values);
     }
+
+    /// Gives the next message, or nothing at the end: see receiver::recv.
     auto recv() { return detail::recv_operation<T>(end()); }
+    /// The same, of bytes, up to `max`: see receiver::recv_bytes.
     auto recv_bytes(std::size_t max = npos)
         requires std::same_as<T, bytes>
     {
         return detail::recv_bytes_operation(end(), max);
     }
+    /// Receives bytes to a buffer: see receiver::recv_bytes_into.
     auto recv_bytes_into(std::span<std::byte> buffer, std::size_t offset = 0)
         requires std::same_as<T, bytes>
     {
         return detail::recv_bytes_into_operation(end(), buffer, offset);
     }
+    /// Takes what is there, at least one message: see receiver::recv_batch.
     auto recv_batch(std::size_t most = 64)
         requires batchable<T>
     {
         return detail::recv_batch_operation<T>(end(), most);
     }
+    /// Whether there is a message, or the end, within `limit`: see receiver::poll.
     template <class Rep = long, class Period = std::ratio<1>>
     auto poll(std::chrono::duration<Rep, Period> limit = {}) {
         return with_timeout(detail::look_operation(end()), limit);
     }
+    /// Whether it is open.
     [[nodiscard]] bool readable() const noexcept { return !closed(); }
+    /// Whether it is open.
     [[nodiscard]] bool writable() const noexcept { return !closed(); }
+
+    /// Another handle on the same end. Throws std::system_error (EMFILE, ...).
     [[nodiscard]] connection share() const { return connection(share_end()); }
 
 private:

@@ -42,6 +42,7 @@ public:
     void set() const;
     /// Clears the flag; nobody is resumed. From any thread, and from signal handlers.
     void clear() const;
+    /// Is the flag set, at this moment? Any thread.
     [[nodiscard]] bool is_set() const;
     /// Waits until the flag is set, or has been since. Cancellation: atomic.
     [[nodiscard]] wait_operation wait() const;

@@ -15,7 +15,9 @@ class exit_status {
 public:
     /// Unknown.
     constexpr exit_status() noexcept = default;
+    /// It ended by itself, with this code.
     static constexpr exit_status exited(int code) noexcept { return {how::exited, code}; }
+    /// This signal killed it.
     static constexpr exit_status signalled(int signal) noexcept { return {how::signalled, signal}; }
 
     /// The exit code, if it ended by itself.
@@ -26,7 +28,9 @@ public:
     [[nodiscard]] constexpr std::optional<int> signal() const noexcept {
         return how_ == how::signalled ? std::optional(number_) : std::nullopt;
     }
+    /// Nobody knows.
     [[nodiscard]] constexpr bool unknown() const noexcept { return how_ == how::unknown; }
+    /// It ended by itself, with code 0.
     [[nodiscard]] constexpr bool success() const noexcept { return *this == exited(0); }
 
     friend constexpr bool operator==(const exit_status&, const exit_status&) noexcept = default;

@@ -30,10 +30,16 @@ class list_state;
 /// while it writes leaves the old value or the new one. A slot holds any kind of item, and text or
 /// bytes up to the length that it was made for, rounded up to a multiple of 8; lengths are exact.
 ///
-/// A handle of an object without a name; it travels as an argument and through pipes.
+/// set() can hold up the loop for 5 s, and throw std::errc::timed_out then, if a process is stopped
+/// in the middle of one; it throws errc::protocol if the memory of the list's lock was overwritten.
+///
+/// A handle of an object without a name; it travels as an argument and through pipes. Any number of
+/// threads may use it at a time.
 class list {
 public:
+    /// An item of bytes.
     using bytes = std::vector<std::byte>;
+    /// What a slot can hold.
     using item = std::variant<std::monostate, bool, std::int64_t, double, std::string, bytes>;
 
     /// Makes a new one of these. Throws std::invalid_argument if it is too large, std::system_error
@@ -47,6 +53,7 @@ public:
     /// has been moved from.
     [[nodiscard]] list share() const;
 
+    /// How many slots there are; always the same.
     [[nodiscard]] std::size_t size() const;
     /// What slot i holds. Throws std::out_of_range if there is none, std::system_error
     /// (errc::protocol) if its memory holds no item.
@@ -56,8 +63,9 @@ public:
     void set(std::size_t i, const item& to) const;
     /// How long text or bytes in slot i may be.
     [[nodiscard]] std::size_t capacity(std::size_t i) const;
-    /// In how many slots it is, and the first of them. Kinds are compared first: 1 is not 1.0.
+    /// In how many slots it is. Kinds are compared first: 1 is not 1.0.
     [[nodiscard]] std::size_t count(const item& what) const;
+    /// The first slot that it is in, if there is one.
     [[nodiscard]] std::optional<std::size_t> index(const item& what) const;
 
 private:

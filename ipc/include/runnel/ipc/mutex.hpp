@@ -45,7 +45,8 @@ public:
     mutex(mutex&&) noexcept = default;
     mutex& operator=(mutex&&) noexcept = default;
 
-    /// Another handle of the same mutex.
+    /// Another handle of the same mutex. Throws std::invalid_argument, as lock() and try_lock() do,
+    /// if this one has been moved from.
     [[nodiscard]] mutex share() const;
 
     /// Waits for the mutex; gives a guard that holds it. Throws std::system_error:
@@ -69,6 +70,7 @@ private:
 /// The mutex, held: unlocked when it is dropped. Moves.
 class [[nodiscard]] mutex::guard {
 public:
+    /// Holds nothing.
     guard() noexcept = default;
     guard(guard&&) noexcept = default;
     guard& operator=(guard&&) noexcept = default;  // unlocks what it held before

@@ -19,6 +19,7 @@
 /// See <runnel/ipc/connection.hpp> for the ends.
 namespace runnel::ipc {
 
+/// How a pipe is made.
 struct pipe_options {
     /// The largest message, encoded, that an end sends or accepts.
     std::size_t max_message = std::size_t{1} << 30;
@@ -30,6 +31,7 @@ struct pipe_options {
     bool reuse_memory = true;
 };
 
+/// The type of simplex.
 struct simplex_t {
     explicit simplex_t() = default;
 };
@@ -61,6 +63,7 @@ template <class T>
     return {detail::handle_access::make<connection<T>>(one),
             detail::handle_access::make<connection<T>>(other)};
 }
+/// The same, of one direction.
 template <class T>
 [[nodiscard]] simplex_pipe<T> pipe(simplex_t, pipe_options options = {}) {
     const auto [in, out] = detail::make_ends(options.max_message, options.reuse_memory);

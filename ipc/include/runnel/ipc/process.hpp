@@ -24,6 +24,7 @@ class child_failed : public std::runtime_error {
 public:
     child_failed(const std::string& what, exit_status status, const std::string& type_name,
                  const std::string& text);
+    /// How the process ended.
     [[nodiscard]] exit_status status() const noexcept { return status_; }
     /// The type of the exception that the function threw ("std::invalid_argument"); empty if none.
     [[nodiscard]] const std::string& type_name() const noexcept { return told_->first; }
@@ -56,6 +57,7 @@ class [[nodiscard]] child_operation;
 template <class R = void>
 class process {
 public:
+    /// A handle on no process: all but `bool` throw std::invalid_argument.
     process() noexcept = default;
     process(process&&) noexcept = default;
     process& operator=(process&&) noexcept = default;
@@ -79,7 +81,9 @@ public:
 
     /// Whether the child has not ended.
     [[nodiscard]] bool alive() const { return !child("alive")->ended(); }
+    /// Its process id; once the child has ended the system may give it to another process.
     [[nodiscard]] ::pid_t pid() const { return child("pid")->pid(); }
+    /// Its name, which is ipc::this_process::name() in the child.
     [[nodiscard]] const std::string& name() const { return child("name")->name(); }
     /// A descriptor that is readable (POLLIN) once the child has ended. It stays the handle's. It
     /// is -1 for a child that ended at once in a process that ignores SIGCHLD, where the kernel

@@ -73,6 +73,7 @@ private:
 /// The mutex, held once more: given up when it is dropped, by the task that locked it. Moves.
 class [[nodiscard]] recursive_mutex::guard {
 public:
+    /// Holds nothing.
     guard() noexcept = default;
     guard(guard&&) noexcept = default;
     guard& operator=(guard&& other) noexcept {

@@ -30,9 +30,12 @@ class semaphore_wait;
 ///
 /// A handle of an object without a name, in shared memory; it travels as an argument and through
 /// pipes. First come, first served within a loop, no order between loops. At most 128 loops hold
-/// permits of one semaphore at a time. Whoever has a handle can write its memory: he can make others
-/// wait, or get errc::protocol, and harm them in no other way. ipc::mutex says which deaths are
-/// noticed only by those who come later.
+/// permits of one semaphore at a time. Any number of threads may use a handle at a time. Whoever has
+/// a handle can write its memory: he can make others wait, or get errc::protocol, and harm them in no
+/// other way. ipc::mutex says which deaths are noticed only by those who come later.
+///
+/// Taking and releasing permits can hold up the loop for 5 s, and throw std::errc::timed_out then, if
+/// a process is stopped in the middle of a change. Dropping a permit does not throw.
 class semaphore {
 public:
     class permit;
@@ -81,6 +84,7 @@ private:
 /// Permits, held: given back when it is dropped, on any thread of its process. Moves.
 class [[nodiscard]] semaphore::permit {
 public:
+    /// Holds none.
     permit() noexcept = default;
     permit(permit&& other) noexcept
         : use_(std::move(other.use_)),

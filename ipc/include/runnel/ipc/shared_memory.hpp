@@ -14,7 +14,10 @@
 namespace runnel::ipc {
 
 /// What becomes of the name of named memory when the handle that made it is dropped.
-enum class shared_name : unsigned char { unlink, keep };
+enum class shared_name : unsigned char {
+    unlink,  ///< it is taken away; the memory stays for those who have it
+    keep     ///< it stays, until unlink(), or the next start of the system
+};
 
 /// Bytes that processes share.
 ///
@@ -81,6 +84,7 @@ public:
     /// else, another handle of this process as well, has it mapped to be written; EPERM: named
     /// memory).
     void freeze();
+    /// Has it been frozen, as far as this handle has seen?
     [[nodiscard]] bool frozen() const noexcept { return frozen_; }
 
 private:

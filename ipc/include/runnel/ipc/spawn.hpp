@@ -15,6 +15,7 @@
 
 namespace runnel::ipc {
 
+/// How a child is made.
 struct spawn_options {
     std::string_view name = {};  ///< of the child; "Process-1" and so on if empty
     /// How long a child whose handle was dropped has to stop before it is killed.
@@ -40,8 +41,8 @@ struct spawn_options {
 /// parent made runs in the child, and no atexit handler.
 ///
 /// Throws std::system_error (EAGAIN, EMFILE, ...) if there can be no process;
-/// errc::operation_not_permitted if this process has several threads, since a fork copies only one;
-/// std::logic_error on a loop with virtual time.
+/// std::errc::operation_not_permitted if this process has several threads, since a fork copies only
+/// one; std::logic_error on a loop with virtual time.
 template <class F, class... Args>
     requires detail::spawnable<F>
 [[nodiscard]] auto spawn(spawn_options options, F fn, Args&&... args) {
@@ -55,6 +56,7 @@ template <class F, class... Args>
     (detail::drop_moved<Args>(args), ...);
     return process<typename call::result>(std::move(started));
 }
+/// The same, with the usual options.
 template <class F, class... Args>
     requires detail::spawnable<F>
 [[nodiscard]] auto spawn(F fn, Args&&... args) {

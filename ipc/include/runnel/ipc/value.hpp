@@ -26,8 +26,14 @@ namespace runnel::ipc {
 ///     co_await done.until([](int n) { return n == 10; });
 ///
 /// Every operation is atomic, whatever the size of T. Readers wait for nobody; writers take turns,
-/// for a few instructions. A process that is killed while it writes leaves the old value or the new
-/// one.
+/// for a few instructions, by a lock that survives its owner. They do for a T that the machine could
+/// change without one, too (an ipc::array does without): so a process that is killed while it writes
+/// leaves the old value or the new one, and a change and the waking of those who wait for it are one
+/// step.
+///
+/// A change can hold up the loop for 5 s, and throw std::errc::timed_out then, if a process is
+/// stopped in the middle of one; it throws errc::protocol if the memory of the lock was overwritten.
+/// Any number of threads may use a handle at a time; until() waits on the loop where it is awaited.
 ///
 /// A handle of an object without a name, in shared memory; it travels as an argument and through
 /// pipes, as a value of the same T: what was made for another type is refused with errc::protocol.

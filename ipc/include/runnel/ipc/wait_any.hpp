@@ -26,6 +26,9 @@
 /// closed, or that is closed while it is waited for, throws errc::closed, even if others are ready;
 /// a negative descriptor, or one that is not open, EBADF. Cancellation: atomic;
 /// with_timeout(ipc::wait_any(...), limit) gives empty when none became ready in time.
+///
+/// What lies in shared memory is no descriptor: queues, channels and events go with race(), which
+/// also takes what is ready.
 namespace runnel::ipc {
 
 class waitable;

@@ -75,8 +75,8 @@ private:
 /// A change of an object: waits for those who are in the middle of one.
 class object_section {
 public:
-    /// Throws std::system_error (errc::protocol) if the lock has been overwritten, or is not given
-    /// back by one who has had it for as long as `patience`.
+    /// Throws std::system_error: errc::protocol if the lock has been overwritten, ETIMEDOUT if it is
+    /// not given back by one who has had it for as long as `patience`.
     explicit object_section(shared_object& of);
     static inline std::chrono::steady_clock::duration patience = std::chrono::seconds(5);
     object_section(const object_section&) = delete;
