@@ -165,12 +165,12 @@ std::uint64_t mutex_state::owner() const noexcept {
 held_mutex mutex_state::take(const std::shared_ptr<mutex_state>& self, std::uint64_t for_task) {
     const taken how = self->try_take(for_task);
     if (how == taken::no) return {};
-    return held_mutex(self, how == taken::from_the_dead);
+    return held_mutex(self, how == taken::from_the_dead, fork_count());
 }
 
-void mutex_state::unlock() noexcept {
+void mutex_state::unlock(unsigned forks) noexcept {
+    if (forks != fork_count()) return;  // the guard is a copy of the parent's, who unlocks his
     if ((word_of(shared_->lock) & FUTEX_TID_MASK) != own_tid()) {
-        if (fork_count() != 0) return;  // the guard is a copy of the parent's, who has unlocked
         std::fprintf(stderr,
                      "runnel: fatal: a guard of an ipc mutex was dropped on another thread than "
                      "locked it\n");

@@ -10,13 +10,18 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <string_view>
 #include <system_error>
+#include <thread>
 #include <tuple>
 #include <utility>
 #include <vector>
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <runnel/ipc/spawn.hpp>
@@ -30,6 +35,7 @@
 #include <runnel/yield.hpp>
 
 #include "support/catch.hpp"
+#include "support/forked.hpp"
 #include "support/leaks.hpp"
 #include "tools.hpp"
 
@@ -296,6 +302,62 @@ TEST_CASE("a child does not own what its parent had locked when it was forked") 
         CHECK(held);
         CHECK(!m.try_lock());
     });
+}
+
+namespace {
+
+/// Drops a guard on another thread than the one that locked it, with stderr somewhere else.
+[[noreturn]] void drop_elsewhere(unique_fd text) {
+    const ::rlimit no_core{};
+    ::setrlimit(RLIMIT_CORE, &no_core);
+    ::signal(SIGABRT, SIG_DFL);
+    ::dup2(text.get(), STDERR_FILENO);
+    ipc::mutex m;
+    auto held = m.try_lock();
+    std::thread([&] { held.reset(); }).join();
+    ::_exit(m.try_lock() ? 3 : 4);
+}
+std::string all_text(const unique_fd& file) {
+    std::array<char, 1000> text{};
+    const auto n = ::pread(file.get(), text.data(), text.size(), 0);
+    return {text.data(), static_cast<std::size_t>(std::max<::ssize_t>(n, 0))};
+}
+
+}  // namespace
+
+TEST_CASE("a guard of an ipc mutex that is dropped on another thread ends the process") {
+    const std::string_view says = "dropped on another thread than locked it";
+    const unique_fd text(::memfd_create("text", MFD_CLOEXEC));
+    SECTION("here") {
+        const ::pid_t child = ::_Fork();  // without fork handlers, as if it were the first process
+        if (child == 0) drop_elsewhere(text.duplicate());
+        const int status = reaped(child);
+        CHECK(WIFSIGNALED(status));
+        CHECK(WTERMSIG(status) == SIGABRT);
+        CHECK(all_text(text).find(says) != std::string::npos);
+    }
+    SECTION("in a child") {
+        both_ways([&]() -> task<> {
+            auto child =
+                ipc::spawn([](unique_fd to) { drop_elsewhere(std::move(to)); }, text.duplicate());
+            const auto status = co_await child.wait();
+            CHECK(status == ipc::exit_status::signalled(SIGABRT));
+            CHECK(all_text(text).find(says) != std::string::npos);
+        });
+    }
+}
+
+TEST_CASE("a copy of a guard in a forked child gives nothing up, on whatever thread") {
+    const ipc::mutex m;
+    auto held = m.try_lock();
+    const ::pid_t child = ::fork();
+    if (child == 0) {
+        std::thread([&] { held.reset(); }).join();
+        ::_exit(m.try_lock() ? 3 : 0);
+    }
+    CHECK(reaped(child) == 0);
+    CHECK(held);
+    CHECK(!m.try_lock());
 }
 
 TEST_CASE("an ipc mutex comes back from a child as a result") {
