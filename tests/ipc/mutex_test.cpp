@@ -386,15 +386,77 @@ TEST_CASE("lock in a race is passed on when another operand wins") {
     });
 }
 
-TEST_CASE("what was no mutex is refused") {
-    unique_fd memory(::memfd_create("other", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+namespace {
+
+/// Why a mutex is refused that comes as these descriptors; empty if it is not.
+std::string refused_for(int memory, int register_out, int register_in) {
     ipc::encoder out;
-    out.write_handle(memory.get());
-    out.write_handle(-1);
-    out.write_handle(-1);
     std::vector<unique_fd> handles;
-    handles.push_back(memory.duplicate());
-    CHECK_THROWS_AS(ipc::decode<ipc::mutex>(out.bytes(), handles), std::system_error);
+    for (const int fd : {memory, register_out, register_in}) {
+        out.write_handle(fd);
+        if (fd >= 0) handles.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
+    }
+    try {
+        static_cast<void>(ipc::decode<ipc::mutex>(out.bytes(), handles));
+    } catch (const std::system_error& error) {
+        CHECK(error.code() == errc::protocol);
+        return error.what();
+    }
+    return {};
+}
+unique_fd sealed_copy(int of, std::size_t size, int seals) {
+    std::array<char, 256> all{};
+    REQUIRE(size <= all.size());
+    REQUIRE(::pread(of, all.data(), all.size(), 0) > 0);
+    unique_fd copy(::memfd_create("copy", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    REQUIRE(::pwrite(copy.get(), all.data(), size, 0) == static_cast<::ssize_t>(size));
+    REQUIRE(::fcntl(copy.get(), F_ADD_SEALS, seals) == 0);
+    return copy;
+}
+
+}  // namespace
+
+TEST_CASE("what was no mutex, or one of another version or library, is refused with the reason") {
+    const support::no_leaks leaks;
+    const ipc::mutex m;
+    ipc::encoder out;
+    ipc::encode(out, m);
+    std::vector<int> parts(out.handles().begin(), out.handles().end());
+    parts.resize(3, -1);  // without the register, where the kernel needs none
+    const int memory = parts[0];
+    const auto refused = [&](int as, std::string_view why) {
+        const std::string text = refused_for(as, parts[1], parts[2]);
+        INFO(text);
+        CHECK(text.find("attach on ipc mutex: ") == 0);
+        return text.find(why) != std::string::npos;
+    };
+    const auto seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+    struct ::stat about{};
+    REQUIRE(::fstat(memory, &about) == 0);
+    const auto size = static_cast<std::size_t>(about.st_size);
+    const signal_pipe pipe;
+    CHECK(refused(pipe.hear.get(), "no memfd"));
+    CHECK(refused(sealed_copy(memory, size, F_SEAL_GROW).get(), "not sealed"));
+    CHECK(refused(sealed_copy(memory, 4, seals).get(), "holds no mutex"));
+    CHECK(refused(sealed_copy(memory, size - 8, seals).get(), "another size"));
+    CHECK(refused(sealed_copy(memory, size + 8, seals).get(), "another size"));
+    // The magic number says version, C library and mutex.
+    const unique_fd copy = sealed_copy(memory, size, seals);
+    std::uint64_t magic = 0;
+    REQUIRE(::pread(memory, &magic, sizeof magic, 0) == sizeof magic);
+    const auto with = [&](std::uint64_t other) {
+        REQUIRE(::pwrite(copy.get(), &other, sizeof other, 0) == sizeof other);
+        return copy.get();
+    };
+    CHECK(refused(with(magic ^ 1), "another version, or with another C library"));
+    CHECK(refused(with(magic ^ std::uint64_t{1} << 56), "another version, or with another C"));
+    CHECK(refused(with(magic ^ 0x100), "holds no mutex"));
+    CHECK(refused(with(0), "holds no mutex"));
+    const bool registered = parts[1] >= 0;
+    const std::string text = refused_for(with(magic), registered ? -1 : pipe.hear.get(),
+                                         registered ? -1 : pipe.say.get());
+    CHECK(text.find("another register") != std::string::npos);
+    CHECK(refused_for(memory, parts[1], parts[2]).empty());
 }
 
 TEST_CASE("an ipc mutex is refused under virtual time") {
