@@ -8,6 +8,7 @@
 #include <cstring>
 #include <new>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include <fcntl.h>
@@ -117,7 +118,11 @@ bool queue_handle::at_end() const {
     if (memory.shut() == 2) return true;
     return (last || memory.shut() != 0) && memory.size() == 0 && !memory.others_lease();
 }
-bool queue_handle::leases() const { return memory_of(end_, "lease").settings().lease != 0; }
+void queue_handle::require_leases(const char* verb) const {
+    if (memory_of(end_, verb).settings().lease == 0)
+        throw std::invalid_argument(std::string(verb) +
+                                    " on ipc queue: it was made without leases");
+}
 queue_end* queue_handle::share_end() const {
     memory_of(end_, "share");
     return new queue_end(end_->side);

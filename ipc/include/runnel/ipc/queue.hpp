@@ -131,12 +131,16 @@ public:
     auto get() { return detail::queue_operation<detail::get_await<T, false>>(end()); }
     /// The same, for a queue with leases: gives std::optional<lease<T>>.
     auto get_leased() {
-        if (!leases())
-            throw std::invalid_argument("get_leased on ipc queue: it was made without leases");
+        require_leases("get_leased");
         return detail::queue_operation<detail::get_await<T, true>>(end());
     }
     /// An item if there is one now. Needs no loop.
     [[nodiscard]] std::optional<T> try_get() { return detail::try_get<T>(end()); }
+    /// The same, leased, as get_leased() gives it. Needs no loop.
+    [[nodiscard]] std::optional<lease<T>> try_get_leased() {
+        require_leases("try_get_leased");
+        return detail::try_get_leased<T>(end());
+    }
     /// It is the end, at which get() gives nothing without waiting. Needs no loop.
     [[nodiscard]] bool ended() const { return at_end(); }
     /// The process is done with the oldest item that it has got (see join). Throws

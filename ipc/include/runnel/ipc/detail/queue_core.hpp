@@ -97,7 +97,7 @@ protected:
     [[nodiscard]] queue_end* share_end() const;
     void shut_down(bool immediate) const;
     [[nodiscard]] bool finish_one() const;
-    [[nodiscard]] bool leases() const;
+    void require_leases(const char* verb) const;
     [[nodiscard]] bool at_end() const;
 
 private:
