@@ -322,6 +322,13 @@ queue_outcome get_core::attempt() noexcept {
     return how;
 }
 
+void get_core::await_describe(std::string& text) const {
+    text += "get on ipc queue";
+    // With the outcome of its last attempt alone it would not be said of those behind the first.
+    if (const queue_side* side = end()->side.get(); side && side->object->memory.hands_full())
+        text += ": hands full, no more is taken until task_done or the end of a lease";
+}
+
 bool copying_taker::take(std::span<const std::byte> item, queue_lease lease) noexcept {
     known_ = lease;
     if (item.size() == place_.size()) {

@@ -3,6 +3,7 @@
 #include <runnel/ipc/queue.hpp>
 
 #include <numeric>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -313,6 +314,41 @@ TEST_CASE("a lease is had without waiting and without a loop, or not") {
     run([&]() -> task<> { co_await q.putter.join(); });
     q.putter.shutdown();
     CHECK(!q.getter.try_get_leased());
+}
+
+TEST_CASE("who waits with full hands is seen to") {
+    both_ways([]() -> task<> {
+        auto q = ipc::queue<int>({.lease = true});
+        const auto waiting = [] {
+            std::ostringstream text;
+            loop::current()->dump(text);
+            return text.str();
+        };
+        co_await open_nursery([&](nursery& n) -> task<> {
+            std::vector<int> got;
+            for (int i = 0; i < 2; ++i)
+                n.start([&]() -> task<> {
+                    // Who forgets task_done().
+                    while (auto item = co_await q.getter.get()) got.push_back(*item);
+                });
+            co_await turns();
+            CHECK(waiting().find("get on ipc queue") != std::string::npos);
+            CHECK(waiting().find("hands full") == std::string::npos);
+            for (int i = 0; i < 253; ++i) co_await q.putter.put(i);
+            for (int i = 0; i < 10'000 && got.size() < 252; ++i) co_await yield();
+            co_await turns();
+            CHECK(got.size() == 252);
+            const std::string text = waiting();
+            const auto first = text.find("get on ipc queue: hands full");
+            CHECK(first != std::string::npos);
+            CHECK(text.find("get on ipc queue: hands full", first + 1) != std::string::npos);
+            q.getter.task_done();
+            for (int i = 0; i < 10'000 && got.size() < 253; ++i) co_await yield();
+            CHECK(got.size() == 253);
+            CHECK(waiting().find("hands full") == std::string::npos);
+            n.cancel();
+        });
+    });
 }
 
 TEST_CASE("long items survive their getters") {

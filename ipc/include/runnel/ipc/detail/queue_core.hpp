@@ -194,7 +194,7 @@ private:
 
 class get_core : public queue_wait, protected copying_taker {
 public:
-    void await_describe(std::string& text) const { text += "get on ipc queue"; }
+    void await_describe(std::string& text) const;
 
 protected:
     /// `place` is where an item of a fixed size is copied to.
