@@ -360,12 +360,15 @@ step_report step_kill(std::string operation,
     running.start(~std::uint64_t{0});
     running.finish();
     of.traced = std::min<std::uint64_t>(report.instructions, longest);
-    std::size_t left_out = 0;
-    for (const std::uint64_t k : choose(report.instructions, sample, report.seed)) {
-        if (sample != 0 && clock::now() - begun > options.budget)
-            ++left_out;
-        else
-            running.start(k);
+    // A sample that time does not allow is made smaller, but not by more than a half.
+    const std::vector<std::uint64_t> chosen = choose(report.instructions, sample, report.seed);
+    const std::size_t least = sample == 0 ? chosen.size() : (chosen.size() + 1) / 2;
+    std::size_t started = 0;
+    for (const std::uint64_t k : chosen) {
+        const auto took = clock::now() - begun;
+        if (sample != 0 && took > (started < least ? 10 * options.budget : options.budget)) break;
+        running.start(k);
+        ++started;
     }
     running.finish();
     // Where the way was another one: without a map of it, step by step.
@@ -398,8 +401,14 @@ step_report step_kill(std::string operation,
         ++report.violations;
         report.complaints.push_back("\"" + before.outcome + "\" after \"" + after.outcome + '"');
     }
-    if (left_out != 0)
-        std::cout << report.operation << ": no time for " << left_out << " of the sample\n";
+    if (started < chosen.size())
+        std::cout << report.operation << ": no time for " << chosen.size() - started
+                  << " of the sample\n";
+    if (started < least || report.instructions == 0) {
+        ++report.violations;
+        report.complaints.push_back("only " + std::to_string(started) + " kills of " +
+                                    std::to_string(chosen.size()));
+    }
     report.took = std::chrono::duration_cast<std::chrono::milliseconds>(clock::now() - begun);
     std::cout << report << std::flush;
     return report;
