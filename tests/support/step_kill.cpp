@@ -195,6 +195,7 @@ public:
     cells(const cells&) = delete;
     cells& operator=(const cells&) = delete;
 
+    [[nodiscard]] int at_a_time() const noexcept { return static_cast<int>(running_.size()); }
     void start(std::uint64_t wanted) {
         for (;;) {
             for (std::size_t i = 0; i < running_.size(); ++i) {
@@ -360,13 +361,18 @@ step_report step_kill(std::string operation,
     running.start(~std::uint64_t{0});
     running.finish();
     of.traced = std::min<std::uint64_t>(report.instructions, longest);
-    // A sample that time does not allow is made smaller, but not by more than a half.
-    const std::vector<std::uint64_t> chosen = choose(report.instructions, sample, report.seed);
+    // Half of the sample has to be; where one kill takes long, of a smaller one.
+    const auto counted = clock::now();
+    const clock::duration most = 10 * options.budget;
+    const auto affordable = static_cast<std::uint64_t>(
+        most * running.at_a_time() / std::max<clock::duration>(counted - begun, 1us));
+    const std::vector<std::uint64_t> chosen = choose(
+        report.instructions, std::min(sample, std::max(affordable, std::uint64_t{2})), report.seed);
     const std::size_t least = sample == 0 ? chosen.size() : (chosen.size() + 1) / 2;
     std::size_t started = 0;
     for (const std::uint64_t k : chosen) {
-        const auto took = clock::now() - begun;
-        if (sample != 0 && took > (started < least ? 10 * options.budget : options.budget)) break;
+        const auto took = clock::now() - counted;
+        if (sample != 0 && took > (started < least ? most : options.budget)) break;
         running.start(k);
         ++started;
     }
