@@ -64,7 +64,14 @@ namespace {
 
 constexpr std::uint64_t magic =
     0x72756e6e6c6d7432 ^ sizeof(::pthread_mutex_t) ^ (std::uint64_t{__GLIBC__} << 56);
+// Without the version and what the C library makes of it.
+constexpr std::uint64_t magic_of_all = 0x00ffffffffffff00;
+static_assert(sizeof(::pthread_mutex_t) < 256);
 constexpr const char* object = "ipc mutex";
+
+[[noreturn]] void refuse(const char* why) {
+    throw_error(errc::protocol, "attach", std::string(object) + ": " + why);
+}
 
 static_assert(std::atomic<std::uint32_t>::is_always_lock_free &&
               std::atomic<std::uint64_t>::is_always_lock_free);
@@ -114,14 +121,21 @@ mutex_state::mutex_state(unique_fd memory, unique_fd register_out, unique_fd reg
       register_in_(std::move(register_in)) {
     struct ::stat about{};
     const int seals = ::fcntl(memory_.get(), F_GET_SEALS);
-    if (::fstat(memory_.get(), &about) != 0 || !S_ISREG(about.st_mode) ||
-        about.st_size != sizeof(mutex_segment) || seals < 0 || (seals & F_SEAL_SHRINK) == 0)
-        throw_error(errc::protocol, "attach", object);
+    if (::fstat(memory_.get(), &about) != 0 || !S_ISREG(about.st_mode) || seals < 0)
+        refuse("its memory is no memfd");
+    if ((seals & F_SEAL_SHRINK) == 0) refuse("its memory is not sealed");
+    // Before the size, which may be another one in another version.
+    std::uint64_t found = 0;
+    if (::pread(memory_.get(), &found, sizeof found, 0) != sizeof found ||
+        ((found ^ magic) & magic_of_all) != 0)
+        refuse("its memory holds no mutex");
+    if (found != magic) refuse("it was made by another version, or with another C library");
+    if (about.st_size != sizeof(mutex_segment)) refuse("its memory has another size");
     map();
-    if (shared_->magic != magic || (shared_->registered != 0) != bool(register_in_) ||
+    if ((shared_->registered != 0) != bool(register_in_) ||
         bool(register_in_) != bool(register_out_)) {
         ::munmap(shared_, sizeof(mutex_segment));
-        throw_error(errc::protocol, "attach", object);
+        refuse("it came with another register than it was made with");
     }
 }
 
@@ -165,12 +179,12 @@ std::uint64_t mutex_state::owner() const noexcept {
 held_mutex mutex_state::take(const std::shared_ptr<mutex_state>& self, std::uint64_t for_task) {
     const taken how = self->try_take(for_task);
     if (how == taken::no) return {};
-    return held_mutex(self, how == taken::from_the_dead);
+    return held_mutex(self, how == taken::from_the_dead, fork_count());
 }
 
-void mutex_state::unlock() noexcept {
+void mutex_state::unlock(unsigned forks) noexcept {
+    if (forks != fork_count()) return;  // the guard is a copy of the parent's, who unlocks his
     if ((word_of(shared_->lock) & FUTEX_TID_MASK) != own_tid()) {
-        if (fork_count() != 0) return;  // the guard is a copy of the parent's, who has unlocked
         std::fprintf(stderr,
                      "runnel: fatal: a guard of an ipc mutex was dropped on another thread than "
                      "locked it\n");

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <new>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include <fcntl.h>
@@ -117,7 +118,11 @@ bool queue_handle::at_end() const {
     if (memory.shut() == 2) return true;
     return (last || memory.shut() != 0) && memory.size() == 0 && !memory.others_lease();
 }
-bool queue_handle::leases() const { return memory_of(end_, "lease").settings().lease != 0; }
+void queue_handle::require_leases(const char* verb) const {
+    if (memory_of(end_, verb).settings().lease == 0)
+        throw std::invalid_argument(std::string(verb) +
+                                    " on ipc queue: it was made without leases");
+}
 queue_end* queue_handle::share_end() const {
     memory_of(end_, "share");
     return new queue_end(end_->side);
@@ -315,6 +320,13 @@ queue_outcome get_core::attempt() noexcept {
     const queue_outcome how = end()->side->object->memory.get(*this);
     if (how == queue_outcome::done) accept();
     return how;
+}
+
+void get_core::await_describe(std::string& text) const {
+    text += "get on ipc queue";
+    // With the outcome of its last attempt alone it would not be said of those behind the first.
+    if (const queue_side* side = end()->side.get(); side && side->object->memory.hands_full())
+        text += ": hands full, no more is taken until task_done or the end of a lease";
 }
 
 bool copying_taker::take(std::span<const std::byte> item, queue_lease lease) noexcept {

@@ -261,6 +261,15 @@ queue_memory::outcome queue_memory::get_again(queue_taker& into, std::size_t me)
     return outcome::done;
 }
 
+bool queue_memory::hands_full() noexcept {
+    if (settings_.lease == 0 || size() == 0) return false;
+    for (std::size_t i = 0; i < queue_leases::most; ++i) {
+        const std::uint64_t word = leases_.at(i).word.load();
+        if (word == 0 || queue_leases::state_of(word) == queue_leases::again) return false;
+    }
+    return true;
+}
+
 std::size_t queue_memory::own_place() noexcept {
     bool fresh = false;
     std::size_t me = members_.own(fresh);

@@ -64,6 +64,9 @@ public:
     /// Something that another process has leased could come back.
     [[nodiscard]] bool others_lease() noexcept;
 
+    /// There is an item, and none can be taken before one that was taken is done with.
+    [[nodiscard]] bool hands_full() noexcept;
+
     [[nodiscard]] std::size_t size() noexcept;
     [[nodiscard]] bool full() noexcept;
     [[nodiscard]] bool might_get() noexcept;

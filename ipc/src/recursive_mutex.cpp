@@ -17,7 +17,7 @@ const void* this_thread() noexcept {
 }  // namespace
 
 bool recursive_state::enter_again(std::uint64_t task) noexcept {
-    if (owner.load(std::memory_order_relaxed) != task ||
+    if (task == 0 || owner.load(std::memory_order_relaxed) != task ||
         thread.load(std::memory_order_relaxed) != this_thread())
         return false;
     ++depth;
@@ -49,6 +49,14 @@ const recursive_mutex::state_pointer& recursive_mutex::state(const char* operati
         throw std::invalid_argument(std::string(operation) +
                                     " on ipc recursive mutex: it was moved from");
     return state_;
+}
+
+std::optional<recursive_mutex::guard> recursive_mutex::try_lock() const {
+    const state_pointer& mine = state("try_lock");
+    detail::held_mutex held = detail::mutex_state::take(mine->lock, 0);
+    if (!held) return std::nullopt;
+    mine->enter(0, std::move(held));
+    return guard(mine);
 }
 
 void codec<recursive_mutex>::encode(encoder& out, const recursive_mutex& m) {

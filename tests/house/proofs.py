@@ -17,7 +17,7 @@ NOT_AWAITED = {"ipc::spawn", "io::operation.on"}
 
 GIVES = re.compile(
     r"^\s*(?:\[\[nodiscard\]\] )?(?:inline )?"
-    r"(?:(?:[\w:]*operation|[\w:]+_await)(?:<.*>)?|(auto)) (\w+)\(", re.M)
+    r"(?:(?:[\w:]*operation|[\w:]+_await)(?:<.*>)?|task<.*>|(auto)) (\w+)\(", re.M)
 CLASS = re.compile(r"^class (?:\[\[nodiscard\]\] )?([\w:]+)(?: final)?(?: :.*)? \{")
 ROW = re.compile(r'\bput<[^;"]*>\(\s*"([^",]+)')
 

@@ -247,6 +247,53 @@ TEST_CASE("_TestCondition.test_waitfor: until a child has counted to 4", "[cpyth
     });
 }
 
+TEST_CASE("_TestCondition.check_invariant: nothing is left of those who waited", "[cpython]") {
+    both_ways([]() -> task<> {
+        const ipc::mutex m;
+        const ipc::condition c;
+        const ipc::semaphore sleeping(0);
+        const ipc::semaphore woken(0);
+        // There: as many have been woken as slept, and no wake-up is kept for anybody else.
+        const auto check_invariant = [&]() -> task<> {
+            auto held = co_await with_timeout(m.lock(), 10s);
+            REQUIRE(held);
+            bool told_of = co_await with_timeout(c.wait(*held), 2ms);
+            CHECK(!told_of);
+            CHECK(*held);
+            held->unlock();
+            auto next =
+                ipc::spawn(sleeper, m.share(), c.share(), sleeping.share(), woken.share(), false);
+            co_await sleeping.acquire();
+            {
+                auto mine = co_await m.lock();
+                c.notify_one();
+            }
+            co_await woken.acquire();
+            co_await next.join();
+            CHECK(woken.available() == 0);
+        };
+        co_await check_invariant();
+        // Notified, given up, killed, told more often than there are waiters.
+        std::vector<ipc::process<>> all;
+        for (const bool in_time : {true, false, false, false})
+            all.push_back(ipc::spawn(sleeper, m.share(), c.share(), sleeping.share(), woken.share(),
+                                     in_time));
+        co_await sleeping.acquire(4);
+        co_await all[0].join();
+        co_await woken.acquire();
+        all[1].kill();
+        co_await all[1].wait();
+        {
+            auto held = co_await m.lock();
+            c.notify(40);
+            c.notify_one();
+        }
+        co_await woken.acquire(2);
+        for (auto& one : all) co_await one.wait();
+        co_await check_invariant();
+    });
+}
+
 TEST_CASE("_TestEvent.test_event", "[cpython]") {
     both_ways([]() -> task<> {
         const ipc::event e;

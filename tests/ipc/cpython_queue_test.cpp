@@ -15,6 +15,30 @@ using namespace runnel;
 using namespace runnel::test;
 using clock_type = std::chrono::steady_clock;
 
+namespace {
+
+/// Of some size, and some of them cannot be encoded.
+struct stubborn {
+    explicit stubborn(bool is_fine) : fine(is_fine) {}
+    bool fine;
+};
+
+}  // namespace
+
+template <>
+struct runnel::ipc::codec<stubborn> {
+    static constexpr std::uint64_t signature = 0x73747562;
+    static void encode(encoder& out, const stubborn& one) {
+        out.write(std::uint32_t{7});
+        if (!one.fine) throw std::runtime_error("not this one");
+        out.write(std::uint32_t{8});
+    }
+    static stubborn decode(decoder& in) {
+        const auto seven = in.read<std::uint32_t>();
+        return stubborn(seven == 7 && in.read<std::uint32_t>() == 8);
+    }
+};
+
 TEST_CASE("test_put: a put without waiting fails at once, one with a timeout after it",
           "[cpython]") {
     both_ways([]() -> task<> {
@@ -133,6 +157,37 @@ TEST_CASE("test_queue_join: join twice, task_done once too often is an error", "
     });
 }
 
+TEST_CASE("test_queue_task_done: too many are an error, before the first item and after the last",
+          "[cpython]") {
+    both_ways([]() -> task<> {
+        auto q = ipc::queue<int>();
+        CHECK_THROWS_AS(q.getter.task_done(), std::invalid_argument);
+        CHECK_THROWS_AS(q.getter.share().task_done(), std::invalid_argument);
+        co_await q.putter.put(1);
+        CHECK_THROWS_AS(q.getter.task_done(), std::invalid_argument);  // nobody has it yet
+        co_await q.getter.get();
+        q.getter.task_done();
+        CHECK_THROWS_AS(q.getter.task_done(), std::invalid_argument);
+        co_await q.putter.join();
+    });
+}
+
+TEST_CASE("test_negative_timeout_raises_exception: here it is one of no time", "[cpython]") {
+    both_ways([]() -> task<> {
+        auto q = ipc::queue<int>({.max_items = 1});
+        auto none = co_await with_timeout(q.getter.get(), -1s);
+        CHECK(!none);
+        bool put = co_await with_timeout(q.putter.put(borrowed<1>), -1s);
+        CHECK(put);
+        put = co_await with_timeout(q.putter.put(borrowed<2>), -1s);
+        CHECK(!put);
+        auto one = co_await with_timeout(q.getter.get(), -1s);
+        REQUIRE(one);
+        CHECK(**one == 1);
+        CHECK(q.getter.empty());
+    });
+}
+
 TEST_CASE("test_closed_queue_put_get_exceptions: closed queues refuse", "[cpython]") {
     both_ways([]() -> task<> {
         auto q = ipc::queue<int>();
@@ -196,15 +251,22 @@ TEST_CASE("BaseQueueTestMixin.basic_queue_test: first in, first out, full, and n
 TEST_CASE("test_queue_feeder_donot_stop_onexc: an item that cannot be encoded leaves no trace",
           "[cpython]") {
     both_ways([]() -> task<> {
-        auto q = ipc::queue<std::string>({.max_items = 1, .max_bytes = 4096});
-        const std::string bad(5000, 'b');
-        const std::string good("good");
-        auto code = co_await error_of([&] { return q.putter.put(bad); });
-        CHECK(code == errc::message_too_long);
+        auto q = ipc::queue<stubborn>({.max_items = 1});
+        const stubborn bad(false);
+        const stubborn good(true);
+        std::string why;
+        try {
+            co_await q.putter.put(bad);
+        } catch (const std::runtime_error& error) {
+            why = error.what();
+        }
+        CHECK(why == "not this one");
+        CHECK_THROWS_AS(q.putter.try_put(bad), std::runtime_error);
         CHECK(q.getter.size() == 0);
         co_await q.putter.put(good);
         auto got = co_await with_timeout(q.getter.get(), 10s);
-        CHECK(**got == good);
+        REQUIRE(got);
+        CHECK((*got)->fine);
     });
 }
 
@@ -237,17 +299,25 @@ TEST_CASE("test_shutdown_allowed_transitions: immediate stays", "[cpython]") {
     CHECK(!q.getter.try_get());
 }
 
-TEST_CASE("test_shutdown_immediate: task_done is an error afterwards, and join returns",
+TEST_CASE("test_shutdown_immediate: task_done is an error for what was dropped, and join returns",
           "[cpython]") {
     both_ways([]() -> task<> {
-        auto q = ipc::queue<int>();
-        co_await q.putter.put(1);
-        co_await q.putter.put(2);
-        q.putter.shutdown(ipc::immediate);
-        auto got = co_await q.getter.get();
-        CHECK(!got);
-        CHECK_THROWS_AS(q.getter.task_done(), std::invalid_argument);
-        co_await q.putter.join();
+        for (const bool shut : {false, true}) {
+            auto q = ipc::queue<int>();
+            co_await q.putter.put(1);
+            co_await q.putter.put(2);
+            auto first = co_await q.getter.get();
+            CHECK(first == 1);
+            if (shut) q.putter.shutdown(ipc::immediate);
+            auto second = co_await q.getter.get();
+            CHECK(second.has_value() == !shut);
+            q.getter.task_done();  // what was in hands still is
+            if (shut)
+                CHECK_THROWS_AS(q.getter.task_done(), std::invalid_argument);
+            else
+                CHECK_NOTHROW(q.getter.task_done());
+            co_await q.putter.join();
+        }
     });
 }
 

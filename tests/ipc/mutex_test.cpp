@@ -10,13 +10,18 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <string_view>
 #include <system_error>
+#include <thread>
 #include <tuple>
 #include <utility>
 #include <vector>
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <runnel/ipc/spawn.hpp>
@@ -30,6 +35,7 @@
 #include <runnel/yield.hpp>
 
 #include "support/catch.hpp"
+#include "support/forked.hpp"
 #include "support/leaks.hpp"
 #include "tools.hpp"
 
@@ -298,6 +304,62 @@ TEST_CASE("a child does not own what its parent had locked when it was forked") 
     });
 }
 
+namespace {
+
+/// Drops a guard on another thread than the one that locked it, with stderr somewhere else.
+[[noreturn]] void drop_elsewhere(unique_fd text) {
+    const ::rlimit no_core{};
+    ::setrlimit(RLIMIT_CORE, &no_core);
+    ::signal(SIGABRT, SIG_DFL);
+    ::dup2(text.get(), STDERR_FILENO);
+    ipc::mutex m;
+    auto held = m.try_lock();
+    std::thread([&] { held.reset(); }).join();
+    ::_exit(m.try_lock() ? 3 : 4);
+}
+std::string all_text(const unique_fd& file) {
+    std::array<char, 1000> text{};
+    const auto n = ::pread(file.get(), text.data(), text.size(), 0);
+    return {text.data(), static_cast<std::size_t>(std::max<::ssize_t>(n, 0))};
+}
+
+}  // namespace
+
+TEST_CASE("a guard of an ipc mutex that is dropped on another thread ends the process") {
+    const std::string_view says = "dropped on another thread than locked it";
+    const unique_fd text(::memfd_create("text", MFD_CLOEXEC));
+    SECTION("here") {
+        const ::pid_t child = ::_Fork();  // without fork handlers, as if it were the first process
+        if (child == 0) drop_elsewhere(text.duplicate());
+        const int status = reaped(child);
+        CHECK(WIFSIGNALED(status));
+        CHECK(WTERMSIG(status) == SIGABRT);
+        CHECK(all_text(text).find(says) != std::string::npos);
+    }
+    SECTION("in a child") {
+        both_ways([&]() -> task<> {
+            auto child =
+                ipc::spawn([](unique_fd to) { drop_elsewhere(std::move(to)); }, text.duplicate());
+            const auto status = co_await child.wait();
+            CHECK(status == ipc::exit_status::signalled(SIGABRT));
+            CHECK(all_text(text).find(says) != std::string::npos);
+        });
+    }
+}
+
+TEST_CASE("a copy of a guard in a forked child gives nothing up, on whatever thread") {
+    const ipc::mutex m;
+    auto held = m.try_lock();
+    const ::pid_t child = ::fork();
+    if (child == 0) {
+        std::thread([&] { held.reset(); }).join();
+        ::_exit(m.try_lock() ? 3 : 0);
+    }
+    CHECK(reaped(child) == 0);
+    CHECK(held);
+    CHECK(!m.try_lock());
+}
+
 TEST_CASE("an ipc mutex comes back from a child as a result") {
     both_ways([]() -> task<> {
         auto child = ipc::spawn([]() -> task<ipc::mutex> {
@@ -324,15 +386,77 @@ TEST_CASE("lock in a race is passed on when another operand wins") {
     });
 }
 
-TEST_CASE("what was no mutex is refused") {
-    unique_fd memory(::memfd_create("other", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+namespace {
+
+/// Why a mutex is refused that comes as these descriptors; empty if it is not.
+std::string refused_for(int memory, int register_out, int register_in) {
     ipc::encoder out;
-    out.write_handle(memory.get());
-    out.write_handle(-1);
-    out.write_handle(-1);
     std::vector<unique_fd> handles;
-    handles.push_back(memory.duplicate());
-    CHECK_THROWS_AS(ipc::decode<ipc::mutex>(out.bytes(), handles), std::system_error);
+    for (const int fd : {memory, register_out, register_in}) {
+        out.write_handle(fd);
+        if (fd >= 0) handles.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
+    }
+    try {
+        static_cast<void>(ipc::decode<ipc::mutex>(out.bytes(), handles));
+    } catch (const std::system_error& error) {
+        CHECK(error.code() == errc::protocol);
+        return error.what();
+    }
+    return {};
+}
+unique_fd sealed_copy(int of, std::size_t size, int seals) {
+    std::array<char, 256> all{};
+    REQUIRE(size <= all.size());
+    REQUIRE(::pread(of, all.data(), all.size(), 0) > 0);
+    unique_fd copy(::memfd_create("copy", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    REQUIRE(::pwrite(copy.get(), all.data(), size, 0) == static_cast<::ssize_t>(size));
+    REQUIRE(::fcntl(copy.get(), F_ADD_SEALS, seals) == 0);
+    return copy;
+}
+
+}  // namespace
+
+TEST_CASE("what was no mutex, or one of another version or library, is refused with the reason") {
+    const support::no_leaks leaks;
+    const ipc::mutex m;
+    ipc::encoder out;
+    ipc::encode(out, m);
+    std::vector<int> parts(out.handles().begin(), out.handles().end());
+    parts.resize(3, -1);  // without the register, where the kernel needs none
+    const int memory = parts[0];
+    const auto refused = [&](int as, std::string_view why) {
+        const std::string text = refused_for(as, parts[1], parts[2]);
+        INFO(text);
+        CHECK(text.find("attach on ipc mutex: ") == 0);
+        return text.find(why) != std::string::npos;
+    };
+    const auto seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+    struct ::stat about{};
+    REQUIRE(::fstat(memory, &about) == 0);
+    const auto size = static_cast<std::size_t>(about.st_size);
+    const signal_pipe pipe;
+    CHECK(refused(pipe.hear.get(), "no memfd"));
+    CHECK(refused(sealed_copy(memory, size, F_SEAL_GROW).get(), "not sealed"));
+    CHECK(refused(sealed_copy(memory, 4, seals).get(), "holds no mutex"));
+    CHECK(refused(sealed_copy(memory, size - 8, seals).get(), "another size"));
+    CHECK(refused(sealed_copy(memory, size + 8, seals).get(), "another size"));
+    // The magic number says version, C library and mutex.
+    const unique_fd copy = sealed_copy(memory, size, seals);
+    std::uint64_t magic = 0;
+    REQUIRE(::pread(memory, &magic, sizeof magic, 0) == sizeof magic);
+    const auto with = [&](std::uint64_t other) {
+        REQUIRE(::pwrite(copy.get(), &other, sizeof other, 0) == sizeof other);
+        return copy.get();
+    };
+    CHECK(refused(with(magic ^ 1), "another version, or with another C library"));
+    CHECK(refused(with(magic ^ std::uint64_t{1} << 56), "another version, or with another C"));
+    CHECK(refused(with(magic ^ 0x100), "holds no mutex"));
+    CHECK(refused(with(0), "holds no mutex"));
+    const bool registered = parts[1] >= 0;
+    const std::string text = refused_for(with(magic), registered ? -1 : pipe.hear.get(),
+                                         registered ? -1 : pipe.say.get());
+    CHECK(text.find("another register") != std::string::npos);
+    CHECK(refused_for(memory, parts[1], parts[2]).empty());
 }
 
 TEST_CASE("an ipc mutex is refused under virtual time") {

@@ -3,6 +3,9 @@
 #include <runnel/ipc/queue.hpp>
 
 #include <numeric>
+#include <sstream>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "tools.hpp"
@@ -278,6 +281,74 @@ TEST_CASE("with leases, get and task_done lease as well") {
 TEST_CASE("get_leased needs a queue with leases") {
     auto q = ipc::queue<int>();
     CHECK_THROWS_AS(q.getter.get_leased(), std::invalid_argument);
+    CHECK_THROWS_AS(q.getter.try_get_leased(), std::invalid_argument);
+    q.getter.close();
+    CHECK(code_of([&] { (void)q.getter.try_get_leased(); }) == errc::closed);
+}
+
+TEST_CASE("a lease is had without waiting and without a loop, or not") {
+    const support::no_leaks leaks;
+    auto q = ipc::queue<std::string>({.max_bytes = 1 << 16, .lease = true});
+    CHECK(!q.getter.try_get_leased());
+    CHECK(q.putter.try_put("one"));
+    CHECK(q.putter.try_put("two"));
+    {
+        auto first = q.getter.try_get_leased();
+        REQUIRE(first);
+        CHECK(**first == "one");
+        CHECK(first->deliveries() == 1);
+        CHECK(q.getter.size() == 1);
+        CHECK_THROWS_AS(q.getter.task_done(), std::invalid_argument);  // an object has it
+    }
+    CHECK(q.getter.size() == 2);
+    auto again = q.getter.try_get_leased();
+    REQUIRE(again);
+    CHECK(**again == "one");
+    CHECK(again->deliveries() == 2);
+    again->done();
+    auto second = q.getter.try_get_leased();
+    REQUIRE(second);
+    CHECK(**second == "two");
+    second->done();
+    CHECK(!q.getter.try_get_leased());
+    run([&]() -> task<> { co_await q.putter.join(); });
+    q.putter.shutdown();
+    CHECK(!q.getter.try_get_leased());
+}
+
+TEST_CASE("who waits with full hands is seen to") {
+    both_ways([]() -> task<> {
+        auto q = ipc::queue<int>({.lease = true});
+        const auto waiting = [] {
+            std::ostringstream text;
+            loop::current()->dump(text);
+            return text.str();
+        };
+        co_await open_nursery([&](nursery& n) -> task<> {
+            std::vector<int> got;
+            for (int i = 0; i < 2; ++i)
+                n.start([&]() -> task<> {
+                    // Who forgets task_done().
+                    while (auto item = co_await q.getter.get()) got.push_back(*item);
+                });
+            co_await turns();
+            CHECK(waiting().find("get on ipc queue") != std::string::npos);
+            CHECK(waiting().find("hands full") == std::string::npos);
+            for (int i = 0; i < 253; ++i) co_await q.putter.put(i);
+            for (int i = 0; i < 10'000 && got.size() < 252; ++i) co_await yield();
+            co_await turns();
+            CHECK(got.size() == 252);
+            const std::string text = waiting();
+            const auto first = text.find("get on ipc queue: hands full");
+            CHECK(first != std::string::npos);
+            CHECK(text.find("get on ipc queue: hands full", first + 1) != std::string::npos);
+            q.getter.task_done();
+            for (int i = 0; i < 10'000 && got.size() < 253; ++i) co_await yield();
+            CHECK(got.size() == 253);
+            CHECK(waiting().find("hands full") == std::string::npos);
+            n.cancel();
+        });
+    });
 }
 
 TEST_CASE("long items survive their getters") {

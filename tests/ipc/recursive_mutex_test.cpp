@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <runnel/ipc/recursive_mutex.hpp>
 
+#include <csignal>
 #include <stdexcept>
 
 #include "tools.hpp"
@@ -81,9 +82,44 @@ TEST_CASE("processes exclude each other by an ipc recursive mutex, and a death i
     });
 }
 
+TEST_CASE("an ipc recursive mutex is tried without waiting, by no task") {
+    both_ways([]() -> task<> {
+        const ipc::recursive_mutex m;
+        auto tried = m.try_lock();
+        REQUIRE(tried);
+        CHECK(*tried);
+        CHECK(!tried->owner_died());
+        CHECK(!m.try_lock());
+        auto itself = co_await with_timeout(m.lock(), 1ms);
+        CHECK(!itself);
+        tried.reset();
+        auto outer = co_await m.lock();
+        auto inner = co_await m.lock();
+        CHECK(!m.try_lock());  // not even for the task that has it
+        outer.unlock();
+        CHECK(!m.share().try_lock());
+        inner.unlock();
+        tried = m.try_lock();
+        CHECK(tried);
+        tried->unlock();
+        auto child = ipc::spawn(
+            [](ipc::recursive_mutex its) {
+                auto held = its.try_lock();
+                if (!held || its.try_lock()) ::_exit(2);
+                ::raise(SIGKILL);
+            },
+            m.share());
+        const auto status = co_await child.wait();
+        CHECK(status == ipc::exit_status::signalled(SIGKILL));
+        tried = m.try_lock();
+        CHECK((tried && tried->owner_died()));
+    });
+}
+
 TEST_CASE("an ipc recursive mutex that was moved from") {
     ipc::recursive_mutex m;
     const ipc::recursive_mutex other = std::move(m);
-    CHECK_THROWS_AS(m.lock(), std::invalid_argument);   // NOLINT: what is tested
-    CHECK_THROWS_AS(m.share(), std::invalid_argument);  // NOLINT
+    CHECK_THROWS_AS(m.lock(), std::invalid_argument);      // NOLINT: what is tested
+    CHECK_THROWS_AS(m.share(), std::invalid_argument);     // NOLINT
+    CHECK_THROWS_AS(m.try_lock(), std::invalid_argument);  // NOLINT
 }

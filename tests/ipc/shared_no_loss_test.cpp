@@ -10,6 +10,7 @@
 
 #include <runnel/ipc/array.hpp>
 #include <runnel/ipc/barrier.hpp>
+#include <runnel/ipc/condition.hpp>
 #include <runnel/ipc/event.hpp>
 #include <runnel/ipc/recursive_mutex.hpp>
 #include <runnel/ipc/semaphore.hpp>
@@ -202,6 +203,35 @@ private:
     }
 };
 
+// Composed. However it ends, the guard holds the mutex again; told at last is who is not cancelled.
+struct waits_for_condition {
+    ipc::mutex m;
+    ipc::condition c;
+    ipc::mutex::guard held = *m.try_lock();
+    bool flag = false;
+    static task<> work(waits_for_condition& w) {
+        if (!w.flag) co_await w.c.wait(w.held);
+    }
+    auto operation() { return work(*this); }
+    void complete() {
+        flag = true;
+        c.notify_one();
+    }
+    bool balanced(bool delivered) { return held && !m.try_lock() && (!delivered || flag); }
+};
+struct waits_for_contended_condition : waits_for_condition {
+    void complete() {
+        const auto other = m.try_lock();  // so that the notified one has to wait for the mutex
+        flag = true;
+        c.notify_one();
+    }
+};
+struct waits_for_predicate : waits_for_condition {
+    auto operation() {
+        return c.wait(held, [this] { return flag; });
+    }
+};
+
 void require_proven(const std::string& how) {
     const descriptor_count before;
     {
@@ -213,6 +243,9 @@ void require_proven(const std::string& how) {
         proof.put<arrives>("ipc::barrier.arrive_and_wait" + how);
         proof.put<locks_array>("ipc::array.lock" + how);
         proof.put<locks_recursive>("ipc::recursive_mutex.lock" + how);
+        proof.put<waits_for_condition>("ipc::condition.wait" + how);
+        proof.put<waits_for_contended_condition>("ipc::condition.wait, contended" + how);
+        proof.put<waits_for_predicate>("ipc::condition.wait, predicate" + how);
         other_process other;
         other_process::current = &other;
         proof.put<takes_what_another_releases>("ipc::semaphore.hold, of another process" + how);

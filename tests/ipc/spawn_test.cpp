@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <map>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -570,7 +571,8 @@ TEST_CASE("a child whose parent dies is cancelled") {
                 };
                 auto grandchild = ipc::spawn(
                     [](unique_fd pipe) -> task<> {
-                        [[maybe_unused]] auto n = ::write(pipe.get(), "up ", 3);
+                        const ::pid_t own = ::getpid();
+                        [[maybe_unused]] auto n = ::write(pipe.get(), &own, sizeof own);
                         const told at_end{std::move(pipe)};
                         co_await sleep_for(1h);
                     },
@@ -578,11 +580,16 @@ TEST_CASE("a child whose parent dies is cancelled") {
                 co_await sleep_for(1h);
             },
             std::move(ends.write));
-        std::array<std::byte, 3> up{};
-        co_await io::read(ends.read.get(), up);
+        ::pid_t orphan = 0;
+        co_await io::read(ends.read.get(), std::as_writable_bytes(std::span(&orphan, 1)));
         parent.kill();
         const auto status = co_await parent.wait();
         CHECK(status == ipc::exit_status::signalled(SIGKILL));
         CHECK(read_all(ends.read.get()) == "unwound");
+        // It is a child of this process now.
+        const unique_fd its_end(static_cast<int>(::syscall(SYS_pidfd_open, orphan, 0)));
+        ::siginfo_t info{};
+        bool ended = co_await with_timeout(io::waitid(its_end.get(), info), 20s);
+        CHECK(ended);
     });
 }

@@ -91,5 +91,4 @@ TEST_CASE(
     CHECK(::waitpid(child, &status, WNOHANG) == 0);  // it lives
     ::kill(child, SIGKILL);
     CHECK(::waitpid(child, &status, 0) == child);
-    ::prctl(PR_SET_CHILD_SUBREAPER, 0);
 }

@@ -70,7 +70,7 @@ void scribble(const std::vector<int>& memories, std::uint64_t seed, clock::time_
 }
 
 struct counters {
-    std::uint64_t done, late, refused, otherwise;
+    std::uint64_t done, late, refused, protocol, otherwise;
     char first[200];
 };
 
@@ -81,6 +81,7 @@ task<> use(const hostile_object& object, clock::time_point until, counters& coun
             ++(in_time ? count.done : count.late);
         } catch (const std::system_error& e) {
             // Who can write everything may shut down, too, and name another pid namespace.
+            if (e.code() == make_error_code(errc::protocol)) ++count.protocol;
             if (e.code() == make_error_code(errc::protocol) ||
                 e.code() == make_error_code(errc::closed) ||
                 e.code() == std::errc::operation_not_supported)
@@ -157,6 +158,7 @@ hostile_report scribbled(const std::function<hostile_object()>& make, std::uint6
         report.done += count->done;
         report.late += count->late;
         report.refused += count->refused;
+        report.protocol += count->protocol;
         report.otherwise += count->otherwise;
         if (report.first.empty()) report.first = count->first;
     }
@@ -165,8 +167,8 @@ hostile_report scribbled(const std::function<hostile_object()>& make, std::uint6
 
 std::ostream& operator<<(std::ostream& out, const hostile_report& r) {
     out << r.rounds << " rounds, " << r.done << " operations done, " << r.late << " given up, "
-        << r.refused << " refused, " << r.otherwise << " otherwise; " << r.crashed << " crashed, "
-        << r.stuck << " stuck";
+        << r.refused << " refused, " << r.protocol << " of them as nonsense, " << r.otherwise
+        << " otherwise; " << r.crashed << " crashed, " << r.stuck << " stuck";
     if (!r.first.empty()) out << "; " << r.first;
     return out;
 }

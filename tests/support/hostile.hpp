@@ -52,6 +52,7 @@ struct hostile_report {
     std::uint64_t done = 0;       ///< operations that ended well
     std::uint64_t late = 0;       ///< that were given up after a while
     std::uint64_t refused = 0;    ///< that threw errc::protocol, or errc::closed
+    std::uint64_t protocol = 0;   ///< the former of these: the nonsense was seen
     std::uint64_t otherwise = 0;  ///< that threw something else
     std::uint64_t crashed = 0;    ///< processes that were hit by a signal or left
     std::uint64_t stuck = 0;      ///< processes that did not go on

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <numeric>
 #include <ostream>
 #include <random>
@@ -14,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "support/environment.hpp"
 #include "support/forked.hpp"
 
 namespace runnel::test {
@@ -70,9 +72,14 @@ std::uint64_t storm_result::kills_of(unsigned first, unsigned count) const {
 }
 
 std::ostream& operator<<(std::ostream& out, const storm_result& result) {
-    return out << result.all << " kills in " << result.took.count() << " ms, " << result.failed
-               << " workers failed, " << result.hung << " hung";
+    return out << result.all << " kills" << (result.enough ? "" : ", too few,") << " in "
+               << result.took.count() << " ms, " << result.failed << " workers failed, "
+               << result.hung << " hung";
 }
+
+storm_kills::storm_kills()
+    : wanted(number_from_env("RUNNEL_KILLS", sanitized ? 50 : 150)),
+      least(std::getenv("RUNNEL_KILLS") != nullptr ? wanted : wanted / 10) {}
 
 kill_storm::kill_storm(const storm_options& options, work worker)
     : options_(options),
@@ -114,7 +121,9 @@ void kill_storm::rage() {
     std::mt19937_64 random(options_.seed);
     const auto mean = static_cast<double>(options_.mean_gap.count());
     std::exponential_distribution<double> gap(1.0 / mean);
-    while (result_.all < options_.kills && clock::now() - begun_ < options_.budget) {
+    for (const storm_kills& kills = options_.kills; result_.all < kills.wanted;) {
+        const auto took = clock::now() - begun_;
+        if (took > (result_.all < kills.least ? 10 * options_.budget : options_.budget)) break;
         // Mostly short gaps, so that workers are killed while they begin as well.
         ::usleep(static_cast<::useconds_t>(std::min(gap(random), 10 * mean)));
         const auto slot = static_cast<unsigned>(random() % options_.workers);
@@ -142,6 +151,7 @@ storm_result kill_storm::calm() {
         }
         end_of(slot, false);
     }
+    result_.enough = result_.all >= options_.kills.least;
     result_.took = std::chrono::duration_cast<std::chrono::milliseconds>(clock::now() - begun_);
     return result_;
 }

@@ -32,9 +32,12 @@ struct holdings {
         holdings h;
         h.descriptors = entries("/proc/self/fd");
         h.shared_names = names();
-        const std::string self = std::to_string(::getpid());
-        std::ifstream file("/proc/self/task/" + self + "/children");
-        for (std::string pid; file >> pid;) ++h.children;
+        // Of all threads, and of the dead, whose children are this process's: see untouched.cpp.
+        std::error_code failed;
+        for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task", failed)) {
+            std::ifstream file(thread.path() / "children");
+            for (std::string pid; file >> pid;) ++h.children;
+        }
         return h;
     }
     /// Which names have come since and stay: other programs that run at the same time have theirs,

@@ -195,6 +195,7 @@ public:
     cells(const cells&) = delete;
     cells& operator=(const cells&) = delete;
 
+    [[nodiscard]] int at_a_time() const noexcept { return static_cast<int>(running_.size()); }
     void start(std::uint64_t wanted) {
         for (;;) {
             for (std::size_t i = 0; i < running_.size(); ++i) {
@@ -360,12 +361,20 @@ step_report step_kill(std::string operation,
     running.start(~std::uint64_t{0});
     running.finish();
     of.traced = std::min<std::uint64_t>(report.instructions, longest);
-    std::size_t left_out = 0;
-    for (const std::uint64_t k : choose(report.instructions, sample, report.seed)) {
-        if (sample != 0 && clock::now() - begun > options.budget)
-            ++left_out;
-        else
-            running.start(k);
+    // Half of the sample has to be; where one kill takes long, of a smaller one.
+    const auto counted = clock::now();
+    const clock::duration most = 10 * options.budget;
+    const auto affordable = static_cast<std::uint64_t>(
+        most * running.at_a_time() / std::max<clock::duration>(counted - begun, 1us));
+    const std::vector<std::uint64_t> chosen = choose(
+        report.instructions, std::min(sample, std::max(affordable, std::uint64_t{2})), report.seed);
+    const std::size_t least = sample == 0 ? chosen.size() : (chosen.size() + 1) / 2;
+    std::size_t started = 0;
+    for (const std::uint64_t k : chosen) {
+        const auto took = clock::now() - counted;
+        if (sample != 0 && took > (started < least ? most : options.budget)) break;
+        running.start(k);
+        ++started;
     }
     running.finish();
     // Where the way was another one: without a map of it, step by step.
@@ -398,8 +407,14 @@ step_report step_kill(std::string operation,
         ++report.violations;
         report.complaints.push_back("\"" + before.outcome + "\" after \"" + after.outcome + '"');
     }
-    if (left_out != 0)
-        std::cout << report.operation << ": no time for " << left_out << " of the sample\n";
+    if (started < chosen.size())
+        std::cout << report.operation << ": no time for " << chosen.size() - started
+                  << " of the sample\n";
+    if (started < least || report.instructions == 0) {
+        ++report.violations;
+        report.complaints.push_back("only " + std::to_string(started) + " kills of " +
+                                    std::to_string(chosen.size()));
+    }
     report.took = std::chrono::duration_cast<std::chrono::milliseconds>(clock::now() - begun);
     std::cout << report << std::flush;
     return report;

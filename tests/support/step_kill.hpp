@@ -57,9 +57,12 @@ public:
 };
 
 struct step_options {
-    std::uint64_t sample = 40;               ///< RUNNEL_STEP_SAMPLE overrides it
-    std::chrono::milliseconds limit{5000};   ///< of a survivor, and of a bystander
-    std::chrono::milliseconds budget{1500};  ///< of a sample; what it was too short for is said
+    std::uint64_t sample = 40;              ///< RUNNEL_STEP_SAMPLE overrides it
+    std::chrono::milliseconds limit{5000};  ///< of a survivor, and of a bystander
+    /// Of a sample; what it was too short for is said. It is ten times as long for the first half of
+    /// the sample, and less than that half is a violation. Where one kill takes so long that there
+    /// would not be time for all, the sample is smaller from the start.
+    std::chrono::milliseconds budget{1500};
     /// Instead of being killed, the victim is held up after instruction k while the bystander, who
     /// begins only then, has time to end or to sleep; the victim goes on to the end of its window
     /// and stays there until the bystander has ended. Finds wake-ups that are lost.

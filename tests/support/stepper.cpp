@@ -8,6 +8,7 @@
 #include <fstream>
 #include <string>
 #include <unordered_map>
+#include <utility>
 
 #include <sys/ptrace.h>
 #include <sys/time.h>
@@ -102,6 +103,7 @@ bool stepper::go_on(unsigned ticks) {
     if (waits_ && (!wait(ticks) || gone_)) return false;
     if (waits_ && WSTOPSIG(status_) == SIGSTOP) return true;
     waits_ = false;
+    if (trapped_at_ != 0 && !lift_trap()) return false;
     if (gone_ || ::ptrace(PTRACE_CONT, child_, nullptr, nullptr) != 0) return false;
     return wait(ticks) && !gone_ && WSTOPSIG(status_) == SIGSTOP;
 }
@@ -176,10 +178,11 @@ stepper::state stepper::jump([[maybe_unused]] std::span<const std::uint64_t> way
     const std::uint64_t trap = (code & ~std::uint64_t{0xff}) | 0xcc;
     for (std::uint64_t i = 0; i < passes; ++i) {
         if (!set_code(at, trap)) return state::ended;
+        trapped_at_ = at;
+        code_there_ = code;
         state now = resume(false, nudge);
         if (now != state::stepped) return now;
-        if (!set_code(at, code)) return state::ended;
-        ::ptrace(PTRACE_POKEUSER, child_, offsetof(::user, regs.rip), at);
+        if (!lift_trap()) return state::ended;
         if (i + 1 == passes) break;
         now = resume(true, nudge);
         if (now != state::stepped) return now;
@@ -189,6 +192,17 @@ stepper::state stepper::jump([[maybe_unused]] std::span<const std::uint64_t> way
 #else
     return step(wanted, nudge);
 #endif
+}
+
+/// Takes the breakpoint away. A child that has just stopped there goes on with what stood there.
+bool stepper::lift_trap() {
+#if defined(__x86_64__)
+    const std::uint64_t at = std::exchange(trapped_at_, 0);
+    if (!set_code(at, code_there_)) return false;
+    if (WSTOPSIG(status_) == SIGTRAP && instruction_pointer(child_) == at + 1)
+        return ::ptrace(PTRACE_POKEUSER, child_, offsetof(::user, regs.rip), at) == 0;
+#endif
+    return true;
 }
 
 bool stepper::set_code(std::uint64_t at, std::uint64_t code) {

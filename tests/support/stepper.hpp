@@ -64,12 +64,15 @@ private:
     state resume(bool one_step, const std::function<bool()>& nudge);
     bool finish_repeated(std::uint64_t at);
     bool set_code(std::uint64_t at, std::uint64_t code);
+    bool lift_trap();
     ::pid_t child_;
     int status_ = 0;
     bool gone_ = false;
     bool waits_ = false;  // it was let run, and has not stopped yet
     bool strayed_ = false;
     std::uint64_t steps_ = 0;
+    std::uint64_t trapped_at_ = 0;  // while a breakpoint is there, which it may not have come to
+    [[maybe_unused]] std::uint64_t code_there_ = 0;
     trace recorded_;
 };
 

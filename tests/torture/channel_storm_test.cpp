@@ -101,10 +101,7 @@ task<> receive_all(Reader& from, said& so_far, std::size_t who) {
 
 class storm {
 public:
-    explicit storm(const char* what)
-        : random_(announced_seed(what)),
-          kills_(number_from_env("RUNNEL_KILLS", sanitized ? 50 : 150)),
-          what_(what) {}
+    explicit storm(const char* what) : random_(announced_seed(what)), what_(what) {}
     ~storm() {
         for (const ::pid_t pid : living_) {
             ::kill(pid, SIGKILL);
@@ -114,7 +111,9 @@ public:
     storm(const storm&) = delete;
     storm& operator=(const storm&) = delete;
 
-    [[nodiscard]] bool over() const { return killed_ >= kills_ || failed_ + hung_ + lost_ != 0; }
+    [[nodiscard]] bool over() const {
+        return killed_ >= kills_.wanted || failed_ + hung_ + lost_ != 0;
+    }
     /// Every fourth round is as on a kernel before 6.7.
     void begin_round() {
         no_futex_.reset();  // the one before it first
@@ -169,6 +168,7 @@ public:
         std::cout << what_ << ": " << killed_ << " kills in " << rounds_ << " rounds, " << received
                   << " records received; " << failed_ << " failed, " << hung_ << " hung, " << lost_
                   << " times something was lost\n";
+        CHECK(killed_ >= kills_.wanted);
         CHECK(failed_ == 0);
         CHECK(hung_ == 0);
         CHECK(lost_ == 0);
@@ -177,7 +177,7 @@ public:
 
 private:
     std::mt19937_64 random_;
-    const std::uint64_t kills_;
+    const storm_kills kills_;
     const char* what_;
     std::unique_ptr<without_futex> no_futex_;
     shared_memory_block memory_{sizeof(said)};

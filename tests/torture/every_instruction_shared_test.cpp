@@ -233,6 +233,7 @@ public:
     task<> victim() override {
         auto mine = arrived(this->object_);
         mine.enlist();
+        co_await calm_down();  // held up, it comes before the bystander, and waits
         begin_step_window();
         static_cast<void>(co_await mine.arrive_and_wait());
         end_step_window();

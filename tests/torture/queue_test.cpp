@@ -45,7 +45,7 @@ constexpr unsigned getters = 3;
 class queue_storm {
 public:
     explicit queue_storm(const scene& of)
-        : scene_(of), storm_(options_of(of)), log_(2'000'000 + 4'000 * storm_.kills) {}
+        : scene_(of), storm_(options_of(of)), log_(2'000'000 + 4'000 * storm_.kills.wanted) {}
 
     void rage() {
         {
@@ -68,6 +68,7 @@ public:
         std::cout << scene_.name << ": " << result_ << "; " << sums_.begun << " items begun, "
                   << sums_.put << " put, " << sums_.got << " got, " << sums_.twice << " twice, "
                   << sums_.lost << " lost by " << killed_getters() << " killed getters\n";
+        CHECK(result_.enough);
         CHECK(result_.failed == 0);
         CHECK(result_.hung == 0);
         CHECK(sums_.corrupt == 0);
@@ -83,8 +84,7 @@ private:
         storm_options options;
         options.workers = putters + getters;
         options.seed = announced_seed(of.name);
-        options.kills = number_from_env("RUNNEL_KILLS", sanitized ? 50 : 150);
-        options.budget = std::max(2000ms, std::chrono::milliseconds(options.kills * 20));
+        options.budget = std::max(2000ms, std::chrono::milliseconds(options.kills.wanted * 20));
         options.mean_gap = 1500us;
         return options;
     }

@@ -14,6 +14,7 @@ using listener = Catch::TestEventListenerBase;
 #include <cstdio>
 #include <cstdlib>
 
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "../leaks.hpp"
@@ -22,6 +23,10 @@ namespace {
 
 struct untouched : listener {
     using listener::listener;
+    void testRunStarting(const Catch::TestRunInfo&) override {
+        // Orphans become children of this process, and are seen.
+        ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+    }
     void testCaseStarting(const Catch::TestCaseInfo&) override {
         process_ = ::getpid();
         before_ = support::holdings::now();

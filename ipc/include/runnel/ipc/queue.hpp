@@ -150,13 +150,17 @@ public:
     /// The same, for a queue with leases: gives std::optional<lease<T>>. The call itself throws
     /// errc::closed, and std::invalid_argument for a queue that was made without them.
     auto get_leased() {
-        if (!leases())
-            throw std::invalid_argument("get_leased on ipc queue: it was made without leases");
+        require_leases("get_leased");
         return detail::queue_operation<detail::get_await<T, true>>(end());
     }
     /// An item if there is one now; none while another process is in the middle of a change. Throws
     /// as get does. Needs no loop.
     [[nodiscard]] std::optional<T> try_get() { return detail::try_get<T>(end()); }
+    /// The same, leased, as get_leased() gives it. Needs no loop.
+    [[nodiscard]] std::optional<lease<T>> try_get_leased() {
+        require_leases("try_get_leased");
+        return detail::try_get_leased<T>(end());
+    }
     /// It is the end, at which get() gives nothing without waiting. Needs no loop.
     /// Throws errc::closed.
     [[nodiscard]] bool ended() const { return at_end(); }

@@ -59,6 +59,10 @@ public:
     /// Waits for the mutex, unless this logical task has it; gives a guard that holds it. Throws
     /// std::system_error as mutex::lock does. Cancellation: atomic.
     [[nodiscard]] lock_operation lock() const;
+    /// The guard, or nothing if the mutex is held. Never suspends. As it knows of no task, it gives
+    /// nothing to the task that holds the mutex either, and a task that calls lock() while it holds
+    /// such a guard waits for itself.
+    [[nodiscard]] std::optional<guard> try_lock() const;
 
 private:
     friend struct codec<recursive_mutex>;

@@ -18,14 +18,15 @@ class mutex_state;
 class held_mutex {
 public:
     held_mutex() noexcept = default;
-    held_mutex(std::shared_ptr<mutex_state> of, bool owner_died) noexcept
-        : state_(std::move(of)), owner_died_(owner_died) {}
+    held_mutex(std::shared_ptr<mutex_state> of, bool owner_died, unsigned forks) noexcept
+        : state_(std::move(of)), forks_(forks), owner_died_(owner_died) {}
     held_mutex(held_mutex&& other) noexcept
-        : state_(std::move(other.state_)), owner_died_(other.owner_died_) {}
+        : state_(std::move(other.state_)), forks_(other.forks_), owner_died_(other.owner_died_) {}
     held_mutex& operator=(held_mutex&& other) noexcept {
         if (this != &other) {
             unlock();
             state_ = std::move(other.state_);
+            forks_ = other.forks_;
             owner_died_ = other.owner_died_;
         }
         return *this;
@@ -38,6 +39,7 @@ public:
 
 private:
     std::shared_ptr<mutex_state> state_;
+    unsigned forks_ = 0;  // how often the process had been forked when it was locked
     bool owner_died_ = false;
 };
 
@@ -69,7 +71,7 @@ private:
     struct owner_watch;
     enum class taken : unsigned char { no, yes, from_the_dead };
     taken try_take(std::uint64_t for_task);
-    void unlock() noexcept;
+    void unlock(unsigned forks) noexcept;
     void map();
     owner_watch watch_owner() const;
     std::shared_ptr<const unique_fd> bell();
@@ -87,7 +89,7 @@ private:
 };
 
 inline void held_mutex::unlock() noexcept {
-    if (const auto state = std::move(state_)) state->unlock();
+    if (const auto state = std::move(state_)) state->unlock(forks_);
 }
 
 }  // namespace runnel::ipc::detail

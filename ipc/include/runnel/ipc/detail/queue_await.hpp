@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <exception>
 #include <optional>
+#include <span>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -138,18 +139,36 @@ bool try_put(queue_end* end, const T& item) {
     return put_now(end, out.bytes());
 }
 
+struct taker_now final : copying_taker {
+    taker_now(std::span<std::byte> place, bool leased) noexcept : copying_taker(place) {
+        leases = leased;
+    }
+};
+
 template <class T>
 std::optional<T> try_get(queue_end* end) {
-    struct taker final : copying_taker {
-        using copying_taker::copying_taker;
-    };
     std::array<std::byte, place_of_item<T>> place;
-    taker one(place);
+    taker_now one(place, false);
     if (!get_now(end, one)) return std::nullopt;
     try {
         return ipc::decode<T>(one.item());
     } catch (...) {
         if (is_malformed(std::current_exception())) discard(end, one.known());
+        throw;
+    }
+}
+
+template <class T>
+std::optional<lease<T>> try_get_leased(queue_end* end) {
+    std::array<std::byte, place_of_item<T>> place;
+    taker_now one(place, true);
+    if (!get_now(end, one)) return std::nullopt;
+    lease_core held(end, one.known());
+    try {
+        T item = ipc::decode<T>(one.item());
+        return lease<T>(std::move(held), std::move(item));
+    } catch (...) {
+        if (is_malformed(std::current_exception())) held.end(true);
         throw;
     }
 }

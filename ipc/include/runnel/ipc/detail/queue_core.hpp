@@ -97,7 +97,7 @@ protected:
     [[nodiscard]] queue_end* share_end() const;
     void shut_down(bool immediate) const;
     [[nodiscard]] bool finish_one() const;
-    [[nodiscard]] bool leases() const;
+    void require_leases(const char* verb) const;
     [[nodiscard]] bool at_end() const;
 
 private:
@@ -194,7 +194,7 @@ private:
 
 class get_core : public queue_wait, protected copying_taker {
 public:
-    void await_describe(std::string& text) const { text += "get on ipc queue"; }
+    void await_describe(std::string& text) const;
 
 protected:
     /// `place` is where an item of a fixed size is copied to.
