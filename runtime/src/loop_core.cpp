@@ -79,12 +79,18 @@ void loop_core::bind(const char* operation) {
 
 // --- waking ---
 
+namespace {
+// Where the counts of wake-ups go, which nobody wants. Not in the loop: where that is destroyed on
+// another thread the kernel may still be about to read one.
+constinit std::uint64_t wake_count = 0;
+}  // namespace
+
 loop_core::wake_op::wake_op(loop_core& of) noexcept
     : io_op({.code = io_code::read,
              .direction = io_direction::none,
              .fd = of.wake_fd_.get(),
-             .length = sizeof count_,
-             .address = io::detail::address_of(&count_)}),
+             .length = sizeof wake_count,
+             .address = io::detail::address_of(&wake_count)}),
       core_(of) {}
 
 branch& loop_core::wake_op::scope() const noexcept { return core_.idle_scope_; }
@@ -102,6 +108,12 @@ void loop_core::wake_op::run() noexcept {
 void loop_core::wake_op::retire() noexcept {
     retired_ = true;
     if (armed_) io_op::cancel();
+}
+
+void loop_core::wake_op::abandon() noexcept {
+    armed_ = false;
+    unlink();
+    state_ = state::done;
 }
 
 void loop_core::arm_wake() {
@@ -169,7 +181,10 @@ void loop_core::read_coarse_clock() noexcept {
         if (sched.has_ready()) return;
         // A deadline that is due already costs no time, whatever the kernel still does.
         if (until <= sched.virtual_now || (!kernel_busy() && until != time_point::max())) {
-            if (until > sched.virtual_now) sched.virtual_now = until;
+            if (until > sched.virtual_now) {
+                sched.virtual_now = until;
+                read_coarse_clock();
+            }
             sched.fire_timers();
             return;
         }
@@ -244,7 +259,7 @@ void loop_core::run(const bool* ended, bool (*stop)(void*), void* context) {
     bind("run");
     wake_through_.store(wake_fd_.get(), std::memory_order_relaxed);
     const running mark(*this);
-    while (ended != nullptr ? !*ended : root.size() != 0) {
+    while (ended != nullptr ? !*ended : !done()) {
         turn(true);
         if (attention_.load(std::memory_order_relaxed)) [[unlikely]] {
             attention_.store(false, std::memory_order_relaxed);
@@ -254,12 +269,12 @@ void loop_core::run(const bool* ended, bool (*stop)(void*), void* context) {
     }
 }
 
-void loop_core::run_until(bool (*done)(void*), void* context) {
+void loop_core::run_until(bool (*enough)(void*), void* context) {
     if (in_turn_) throw std::logic_error("run on loop: it is running already");
     bind("run");
     wake_through_.store(wake_fd_.get(), std::memory_order_relaxed);
     const running mark(*this);
-    while (!done(context)) turn(true);
+    while (!enough(context)) turn(true);
     throw_collected();
 }
 
@@ -351,16 +366,23 @@ void loop_core::report(std::exception_ptr error) noexcept {
 
 void loop_core::throw_collected() { rethrow_first(std::exchange(collected, {})); }
 
+bool loop_core::nothing_left() const noexcept {
+    return done() && watches_.empty() && !sched.has_ready() && sched.timers.empty() &&
+           !driver.has_parked() && !kernel_busy();
+}
+
 void loop_core::shut_down() noexcept {
     sched.take_remote();
-    const bool empty = root.size() == 0 && reaper.size() == 0 && !bound_ && !sched.has_ready();
     closing.store(true, std::memory_order_relaxed);
-    if (!empty) {
-        if (bound_ && !sched.on_home_thread()) {
-            std::fprintf(stderr,
-                         "runnel: fatal: a loop was destroyed on another thread than ran it\n");
-            std::abort();
-        }
+    if (bound_ && !sched.on_home_thread()) {
+        // Its ring takes no request of this thread; but closing it needs none.
+        if (nothing_left()) return wake_op_->abandon();
+        std::fprintf(stderr,
+                     "runnel: fatal: a loop was destroyed on another thread than ran it, with "
+                     "something left to do there\n");
+        std::abort();
+    }
+    if (bound_ || !done() || sched.has_ready()) {
         try {
             bind("destroy");
         } catch (const std::exception& e) {
