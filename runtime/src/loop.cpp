@@ -67,6 +67,7 @@ loop_stats loop::stats() const noexcept {
     all.resumes = core_->sched.resumes;
     all.timers = core_->sched.timers.size();
     all.tasks = core_->root.size();
+    all.allocations = core_->allocations();
     return all;
 }
 

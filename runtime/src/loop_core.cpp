@@ -71,10 +71,15 @@ void loop_core::bind(const char* operation) {
         driver.under().enable();
         sched.bind_to_this_thread();
         bound_ = true;
+        allocations_before_ = frame_pool::from_heap();
         arm_wake();
     } else if (!sched.on_home_thread()) {
         throw_error(errc::wrong_thread, operation, "loop");
     }
+}
+
+std::uint64_t loop_core::allocations() const noexcept {
+    return sched.bound_to_this_thread() ? frame_pool::from_heap() - allocations_before_ : 0;
 }
 
 // --- waking ---

@@ -58,6 +58,8 @@ public:
     [[nodiscard]] int timeout_ms() const noexcept;
     /// No task is left, and no process to be reaped.
     [[nodiscard]] bool done() const noexcept { return root.size() == 0 && reaper.size() == 0; }
+    /// What this thread's frame pool has taken from the heap since the loop is its own.
+    [[nodiscard]] std::uint64_t allocations() const noexcept;
     void wake_from_anywhere() noexcept;
     void throw_collected();
     void report(std::exception_ptr error) noexcept;
@@ -127,6 +129,7 @@ private:
     std::atomic<bool> asleep_{false};
     std::atomic<int> wake_through_{-1};  // the descriptor that wakes whoever sleeps
     std::atomic<bool> attention_{false};
+    std::uint64_t allocations_before_ = 0;
     unsigned collects_ = 0;
     bool in_turn_ = false;
     bool bound_ = false;

@@ -40,7 +40,7 @@ struct loop_options {
     chaos_options chaos{};
 };
 
-/// What a loop has done since it was made.
+/// What a loop has done since it was made. Counts never go down, but for the last three.
 struct loop_stats {
     std::uint64_t resumes = 0;       ///< entries of the ready list that ran
     std::uint64_t direct_calls = 0;  ///< system calls tried without the ring
@@ -49,9 +49,13 @@ struct loop_stats {
     std::uint64_t enters = 0;        ///< io_uring_enter calls
     std::uint64_t sleeps = 0;        ///< those of them that were allowed to block
     std::uint64_t yields = 0;        ///< sched_yield calls while spinning
-    std::uint64_t timers = 0;        ///< deadlines that are armed now
-    std::uint64_t in_flight = 0;     ///< requests that the ring has not answered yet
-    std::uint64_t tasks = 0;         ///< tasks of the root nursery that have not ended
+    /// Frames and records of tasks that the heap was asked for, none being free for reuse. Of the
+    /// loop's thread: since it is the loop's, other loops on it included; 0 from elsewhere, and
+    /// under AddressSanitizer every one.
+    std::uint64_t allocations = 0;
+    std::uint64_t timers = 0;     ///< deadlines that are armed now
+    std::uint64_t in_flight = 0;  ///< requests that the ring has not answered yet
+    std::uint64_t tasks = 0;      ///< tasks of the root nursery that have not ended
 };
 
 namespace detail {
@@ -125,7 +129,8 @@ public:
     [[nodiscard]] std::chrono::steady_clock::time_point now() const noexcept;
     /// What it has done so far, and what it has to do. A copy: take one before and one after.
     [[nodiscard]] loop_stats stats() const noexcept;
-    /// Writes the tree of tasks: for each where it waits, for what, and for how long.
+    /// Writes the tree of tasks: for each its name (see name_task), where it waits, for what, and
+    /// for how long.
     void dump(std::ostream& out) const;
 
     /// The loop that is running on this thread, or null.
