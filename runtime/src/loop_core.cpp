@@ -60,7 +60,7 @@ loop_core::loop_core(loop& facade, loop_options wanted) : options(wanted), facad
         driver.attach(make_uring_backend(driver, entries));
     wake_fd_ = unique_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!wake_fd_) throw_errno(errno, "eventfd", "loop");
-    wake_through_.store(wake_fd_.get(), std::memory_order_relaxed);
+    wake_through_.store(wake_fd_.get(), std::memory_order_release);
     wake_op_ = std::make_unique<wake_op>(*this);
 }
 
@@ -135,7 +135,7 @@ void loop_core::wake_from_anywhere() noexcept {
     const std::uint64_t one = 1;
     const int saved = errno;
     [[maybe_unused]] const auto n =
-        ::write(wake_through_.load(std::memory_order_relaxed), &one, sizeof one);
+        ::write(wake_through_.load(std::memory_order_acquire), &one, sizeof one);
     errno = saved;
 }
 
@@ -262,7 +262,7 @@ void loop_core::woken() noexcept {
 void loop_core::run(const bool* ended, bool (*stop)(void*), void* context) {
     if (in_turn_) throw std::logic_error("run on loop: it is running already");
     bind("run");
-    wake_through_.store(wake_fd_.get(), std::memory_order_relaxed);
+    wake_through_.store(wake_fd_.get(), std::memory_order_release);
     const running mark(*this);
     while (ended != nullptr ? !*ended : !done()) {
         turn(true);
@@ -277,7 +277,7 @@ void loop_core::run(const bool* ended, bool (*stop)(void*), void* context) {
 void loop_core::run_until(bool (*enough)(void*), void* context) {
     if (in_turn_) throw std::logic_error("run on loop: it is running already");
     bind("run");
-    wake_through_.store(wake_fd_.get(), std::memory_order_relaxed);
+    wake_through_.store(wake_fd_.get(), std::memory_order_release);
     const running mark(*this);
     while (!enough(context)) turn(true);
     throw_collected();
@@ -306,7 +306,7 @@ void loop_core::poll() {
         // that it has been sent and sends no other (seen on Linux 6.18); registering anew cures it.
         driver.under().notify(host_fd_.get());
         // The host is woken directly: that is one system call less, too.
-        wake_through_.store(host_fd_.get(), std::memory_order_relaxed);
+        wake_through_.store(host_fd_.get(), std::memory_order_release);
         const bool may_sleep = about_to_sleep();
         driver.under().flush();  // what watches have armed
         if (!may_sleep || sched.has_ready() || driver.has_parked() || driver.under().pending()) {
@@ -395,7 +395,7 @@ void loop_core::shut_down() noexcept {
             std::abort();
         }
         root.cancel();
-        wake_through_.store(wake_fd_.get(), std::memory_order_relaxed);
+        wake_through_.store(wake_fd_.get(), std::memory_order_release);
         wake_op_->retire();
         const running mark(*this);
         auto next_report = clock::now() + std::chrono::seconds(1);
