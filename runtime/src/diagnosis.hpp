@@ -6,8 +6,8 @@
 namespace runnel::detail {
 
 /// Why io_uring_setup failed with `error`, given the sysctl kernel.io_uring_disabled (-1: there is
-/// none), and what to do about it.
-std::string explain_no_io_uring(int error, int sysctl);
+/// none) and whether a seccomp filter is in force, and what to do about it.
+std::string explain_no_io_uring(int error, int sysctl, bool filtered);
 
 /// Throws std::system_error that says why io_uring_setup failed with `error` and what to do: the
 /// kernel lacks it, a sysctl forbids it, or a seccomp filter (a container) does.

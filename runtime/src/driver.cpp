@@ -4,12 +4,15 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <string>
 
 #include <poll.h>
 #include <sched.h>
 
 #include <runnel/detail/branch.hpp>
 #include <runnel/io.hpp>
+
+#include "dump.hpp"
 
 namespace runnel::detail {
 
@@ -37,10 +40,12 @@ std::string_view io_op::verb() const noexcept {
 
 void io_op::abort_destroyed_in_flight() const noexcept {
     const std::string_view what = verb();
+    const frame_point* at = who_.frame();
+    const std::string where = at != nullptr ? ", awaited at " + place(at->where()) + ',' : "";
     std::fprintf(stderr,
-                 "runnel: fatal: a %.*s on descriptor %d was destroyed while the kernel works on "
+                 "runnel: fatal: a %.*s on descriptor %d%s was destroyed while the kernel works on "
                  "it; let the loop end the task instead of destroying its frame\n",
-                 static_cast<int>(what.size()), what.data(), request_.fd);
+                 static_cast<int>(what.size()), what.data(), request_.fd, where.c_str());
     std::abort();
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string_view>
 
 #include <runnel/detail/operand.hpp>
 #include <runnel/loop.hpp>
@@ -11,20 +12,20 @@
 
 namespace runnel {
 namespace detail {
-namespace {
 
 std::string place(const std::source_location& where) {
     const char* file = where.file_name();
     if (const char* slash = std::strrchr(file, '/')) file = slash + 1;
     // Compilers append the parameters, and GCC the name of the frame's type.
     std::string function = where.function_name();
+    for (const std::string_view nameless : {"{anonymous}::", "(anonymous namespace)::"})
+        for (std::size_t at = 0; (at = function.find(nameless)) != std::string::npos;)
+            function.erase(at, nameless.size());
     function.resize(std::min(function.size(), function.find('(')));
     if (const auto space = function.rfind(' '); space != std::string::npos)
         function.erase(0, space + 1);
     return std::string(file) + ':' + std::to_string(where.line()) + " in " + function;
 }
-
-}  // namespace
 
 void dump_operand(dump_sink& sink, const std::string& what) {
     const dump_sink::deeper nested(sink);

@@ -2,11 +2,15 @@
 #pragma once
 
 #include <ostream>
+#include <source_location>
 #include <string>
 
 #include <runnel/detail/branch.hpp>
 
 namespace runnel::detail {
+
+/// "file.cpp:12 in function".
+std::string place(const std::source_location& where);
 
 /// Writes a tree of tasks, indented.
 class dump_sink {

@@ -23,6 +23,7 @@ struct frame_pool_guard {
 void* frame_pool::allocate_slow(std::size_t index) {
     static thread_local frame_pool_guard guard;
     (void)guard;
+    ++instance.from_heap_;
     return ::operator new(index * 16 + 8);
 }
 

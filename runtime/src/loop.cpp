@@ -31,7 +31,7 @@ void loop::on_error(std::function<void(std::exception_ptr)> handler) {
 }
 
 void loop::cancel() {
-    if (core_->sched.on_home_thread())
+    if (core_->sched.bound_to_this_thread())
         core_->root.cancel_children();
     else
         post([this] { core_->root.cancel_children(); });
@@ -42,7 +42,7 @@ void loop::run() { core_->run(nullptr, nullptr, nullptr); }
 int loop::fd() { return core_->host_fd(); }
 void loop::poll() { core_->poll(); }
 int loop::timeout_ms() const noexcept { return core_->timeout_ms(); }
-bool loop::done() const noexcept { return core_->root.size() == 0; }
+bool loop::done() const noexcept { return core_->done(); }
 
 std::optional<std::chrono::steady_clock::time_point> loop::next_deadline() const noexcept {
     if (core_->sched.timers.empty()) return std::nullopt;
@@ -67,6 +67,7 @@ loop_stats loop::stats() const noexcept {
     all.resumes = core_->sched.resumes;
     all.timers = core_->sched.timers.size();
     all.tasks = core_->root.size();
+    all.allocations = core_->allocations();
     return all;
 }
 

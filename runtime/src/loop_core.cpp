@@ -60,7 +60,7 @@ loop_core::loop_core(loop& facade, loop_options wanted) : options(wanted), facad
         driver.attach(make_uring_backend(driver, entries));
     wake_fd_ = unique_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!wake_fd_) throw_errno(errno, "eventfd", "loop");
-    wake_through_.store(wake_fd_.get(), std::memory_order_relaxed);
+    wake_through_.store(wake_fd_.get(), std::memory_order_release);
     wake_op_ = std::make_unique<wake_op>(*this);
 }
 
@@ -71,20 +71,31 @@ void loop_core::bind(const char* operation) {
         driver.under().enable();
         sched.bind_to_this_thread();
         bound_ = true;
+        allocations_before_ = frame_pool::from_heap();
         arm_wake();
     } else if (!sched.on_home_thread()) {
         throw_error(errc::wrong_thread, operation, "loop");
     }
 }
 
+std::uint64_t loop_core::allocations() const noexcept {
+    return sched.bound_to_this_thread() ? frame_pool::from_heap() - allocations_before_ : 0;
+}
+
 // --- waking ---
+
+namespace {
+// Where the counts of wake-ups go, which nobody wants. Not in the loop: where that is destroyed on
+// another thread the kernel may still be about to read one.
+constinit std::uint64_t wake_count = 0;
+}  // namespace
 
 loop_core::wake_op::wake_op(loop_core& of) noexcept
     : io_op({.code = io_code::read,
              .direction = io_direction::none,
              .fd = of.wake_fd_.get(),
-             .length = sizeof count_,
-             .address = io::detail::address_of(&count_)}),
+             .length = sizeof wake_count,
+             .address = io::detail::address_of(&wake_count)}),
       core_(of) {}
 
 branch& loop_core::wake_op::scope() const noexcept { return core_.idle_scope_; }
@@ -104,6 +115,12 @@ void loop_core::wake_op::retire() noexcept {
     if (armed_) io_op::cancel();
 }
 
+void loop_core::wake_op::abandon() noexcept {
+    armed_ = false;
+    unlink();
+    state_ = state::done;
+}
+
 void loop_core::arm_wake() {
     if (!wake_op_->armed()) wake_op_->arm();
 }
@@ -118,7 +135,7 @@ void loop_core::wake_from_anywhere() noexcept {
     const std::uint64_t one = 1;
     const int saved = errno;
     [[maybe_unused]] const auto n =
-        ::write(wake_through_.load(std::memory_order_relaxed), &one, sizeof one);
+        ::write(wake_through_.load(std::memory_order_acquire), &one, sizeof one);
     errno = saved;
 }
 
@@ -169,7 +186,10 @@ void loop_core::read_coarse_clock() noexcept {
         if (sched.has_ready()) return;
         // A deadline that is due already costs no time, whatever the kernel still does.
         if (until <= sched.virtual_now || (!kernel_busy() && until != time_point::max())) {
-            if (until > sched.virtual_now) sched.virtual_now = until;
+            if (until > sched.virtual_now) {
+                sched.virtual_now = until;
+                read_coarse_clock();
+            }
             sched.fire_timers();
             return;
         }
@@ -242,9 +262,9 @@ void loop_core::woken() noexcept {
 void loop_core::run(const bool* ended, bool (*stop)(void*), void* context) {
     if (in_turn_) throw std::logic_error("run on loop: it is running already");
     bind("run");
-    wake_through_.store(wake_fd_.get(), std::memory_order_relaxed);
+    wake_through_.store(wake_fd_.get(), std::memory_order_release);
     const running mark(*this);
-    while (ended != nullptr ? !*ended : root.size() != 0) {
+    while (ended != nullptr ? !*ended : !done()) {
         turn(true);
         if (attention_.load(std::memory_order_relaxed)) [[unlikely]] {
             attention_.store(false, std::memory_order_relaxed);
@@ -254,12 +274,12 @@ void loop_core::run(const bool* ended, bool (*stop)(void*), void* context) {
     }
 }
 
-void loop_core::run_until(bool (*done)(void*), void* context) {
+void loop_core::run_until(bool (*enough)(void*), void* context) {
     if (in_turn_) throw std::logic_error("run on loop: it is running already");
     bind("run");
-    wake_through_.store(wake_fd_.get(), std::memory_order_relaxed);
+    wake_through_.store(wake_fd_.get(), std::memory_order_release);
     const running mark(*this);
-    while (!done(context)) turn(true);
+    while (!enough(context)) turn(true);
     throw_collected();
 }
 
@@ -286,7 +306,7 @@ void loop_core::poll() {
         // that it has been sent and sends no other (seen on Linux 6.18); registering anew cures it.
         driver.under().notify(host_fd_.get());
         // The host is woken directly: that is one system call less, too.
-        wake_through_.store(host_fd_.get(), std::memory_order_relaxed);
+        wake_through_.store(host_fd_.get(), std::memory_order_release);
         const bool may_sleep = about_to_sleep();
         driver.under().flush();  // what watches have armed
         if (!may_sleep || sched.has_ready() || driver.has_parked() || driver.under().pending()) {
@@ -351,16 +371,23 @@ void loop_core::report(std::exception_ptr error) noexcept {
 
 void loop_core::throw_collected() { rethrow_first(std::exchange(collected, {})); }
 
+bool loop_core::nothing_left() const noexcept {
+    return done() && watches_.empty() && !sched.has_ready() && sched.timers.empty() &&
+           !driver.has_parked() && !kernel_busy();
+}
+
 void loop_core::shut_down() noexcept {
     sched.take_remote();
-    const bool empty = root.size() == 0 && reaper.size() == 0 && !bound_ && !sched.has_ready();
     closing.store(true, std::memory_order_relaxed);
-    if (!empty) {
-        if (bound_ && !sched.on_home_thread()) {
-            std::fprintf(stderr,
-                         "runnel: fatal: a loop was destroyed on another thread than ran it\n");
-            std::abort();
-        }
+    if (bound_ && !sched.on_home_thread()) {
+        // Its ring takes no request of this thread; but closing it needs none.
+        if (nothing_left()) return wake_op_->abandon();
+        std::fprintf(stderr,
+                     "runnel: fatal: a loop was destroyed on another thread than ran it, with "
+                     "something left to do there\n");
+        std::abort();
+    }
+    if (bound_ || !done() || sched.has_ready()) {
         try {
             bind("destroy");
         } catch (const std::exception& e) {
@@ -368,7 +395,7 @@ void loop_core::shut_down() noexcept {
             std::abort();
         }
         root.cancel();
-        wake_through_.store(wake_fd_.get(), std::memory_order_relaxed);
+        wake_through_.store(wake_fd_.get(), std::memory_order_release);
         wake_op_->retire();
         const running mark(*this);
         auto next_report = clock::now() + std::chrono::seconds(1);

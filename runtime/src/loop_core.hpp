@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -41,11 +42,11 @@ public:
     /// One turn: what is ready, what is due, what has completed. Sleeps only if `may_block` and
     /// nothing else is to be done.
     void turn(bool may_block);
-    /// Runs until `*ended`, or, if that is null, until the root nursery is empty. `stop` is
-    /// asked after attention(); if it says so, all is cancelled.
+    /// Runs until `*ended`, or, if that is null, until done(). `stop` is asked after attention();
+    /// if it says so, all is cancelled.
     void run(const bool* ended, bool (*stop)(void*), void* context);
-    /// For tests: turns until `done`.
-    void run_until(bool (*done)(void*), void* context);
+    /// For tests: turns until `enough`.
+    void run_until(bool (*enough)(void*), void* context);
     /// Has run look up from its turns. Async-signal-safe.
     void attention() noexcept {
         attention_.store(true);
@@ -55,6 +56,10 @@ public:
     void bind(const char* operation);
     int host_fd();
     [[nodiscard]] int timeout_ms() const noexcept;
+    /// No task is left, and no process to be reaped.
+    [[nodiscard]] bool done() const noexcept { return root.size() == 0 && reaper.size() == 0; }
+    /// What this thread's frame pool has taken from the heap since the loop is its own.
+    [[nodiscard]] std::uint64_t allocations() const noexcept;
     void wake_from_anywhere() noexcept;
     void throw_collected();
     void report(std::exception_ptr error) noexcept;
@@ -88,6 +93,8 @@ private:
     void arm_wake();
     void read_coarse_clock() noexcept;
     [[nodiscard]] bool kernel_busy() const noexcept;
+    /// Nothing is left to be done, and nothing but the wake-up operation is in the kernel.
+    [[nodiscard]] bool nothing_left() const noexcept;
 
     /// Reads the wake-up descriptor, for ever.
     class wake_op final : public io_op, public await_point {
@@ -95,6 +102,8 @@ private:
         wake_op(loop_core& of) noexcept;
         void arm() noexcept;
         void retire() noexcept;
+        /// The ring is about to be closed, and the operation with it.
+        void abandon() noexcept;
         [[nodiscard]] bool armed() const noexcept { return armed_; }
 
     private:
@@ -102,7 +111,6 @@ private:
         runnel::cancellation cancel() noexcept override { return cancellation::too_late; }
         branch& scope() const noexcept override;
         loop_core& core_;
-        std::uint64_t count_ = 0;
         bool armed_ = false;
         bool retired_ = false;
     };
@@ -121,6 +129,7 @@ private:
     std::atomic<bool> asleep_{false};
     std::atomic<int> wake_through_{-1};  // the descriptor that wakes whoever sleeps
     std::atomic<bool> attention_{false};
+    std::uint64_t allocations_before_ = 0;
     unsigned collects_ = 0;
     bool in_turn_ = false;
     bool bound_ = false;

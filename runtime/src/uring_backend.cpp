@@ -154,7 +154,15 @@ uring_backend::uring_backend(completion_sink& sink, unsigned entries) : sink_(si
     features_ = probe(ring_);
 }
 
-uring_backend::~uring_backend() { io_uring_queue_exit(&ring_); }
+uring_backend::~uring_backend() {
+    if ((enter_flags_ & IORING_ENTER_REGISTERED_RING) != 0) {
+        // Another thread than the ring's is refused; that one's end takes it back.
+        io_uring_rsrc_update mine{};
+        mine.offset = static_cast<unsigned>(enter_fd_);
+        ::syscall(__NR_io_uring_register, ring_.ring_fd, IORING_UNREGISTER_RING_FDS, &mine, 1);
+    }
+    io_uring_queue_exit(&ring_);
+}
 
 bool uring_backend::supports(io_code code) const noexcept {
     switch (code) {
@@ -171,8 +179,13 @@ void uring_backend::enable() {
         0)
         throw std::system_error(errno, std::system_category(), "enable on ring");
     enter_fd_ = ring_.ring_fd;
-    if (io_uring_register_ring_fd(&ring_) == 1) {
-        enter_fd_ = ring_.enter_ring_fd;
+    // Not liburing's: its newer versions take the registration back by the index alone, which is
+    // another ring's where the loop is destroyed on another thread.
+    io_uring_rsrc_update mine{};
+    mine.offset = -1U;
+    mine.data = static_cast<unsigned>(ring_.ring_fd);
+    if (::syscall(__NR_io_uring_register, ring_.ring_fd, IORING_REGISTER_RING_FDS, &mine, 1) == 1) {
+        enter_fd_ = static_cast<int>(mine.offset);
         enter_flags_ |= IORING_ENTER_REGISTERED_RING;
     }
 }

@@ -13,7 +13,7 @@ import sys
 FLOORS = {
     "base": "error unique_fd result time detail/frame_pool detail/list detail/time",
     "task": "awaiter task outcome race when_all with_timeout nursery shield finally cancel_on "
-            "as_result as_atomic uncancellable sleep yield detail/*",
+            "as_result as_atomic uncancellable sleep yield name_task detail/*",
     "loop": "loop run fork",
     "sync": "event mutex semaphore condition barrier",
     "io": "io watch stream pipe ready stdio",

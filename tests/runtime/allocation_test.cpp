@@ -2,6 +2,7 @@
 // What costs memory. The counting operator new serves the whole test program.
 #include <cstdlib>
 #include <new>
+#include <thread>
 
 #include <fcntl.h>
 #include <malloc.h>
@@ -60,6 +61,26 @@ std::size_t allocations_of(F work, int rounds = 1000) {
 
 TEST_CASE("a task takes a recycled frame: no allocation in steady state") {
     CHECK(allocations_of([] { return small(1); }) == 0);
+}
+
+TEST_CASE("a loop counts the frames and records that the heap was asked for") {
+    run([]() -> task<> {
+        loop& l = *loop::current();
+        for (int i = 0; i < 200; ++i) co_await small(1);
+        const auto before = l.stats().allocations;
+        for (int i = 0; i < 1000; ++i) co_await small(1);
+        CHECK(l.stats().allocations == before);
+        co_await open_nursery([](nursery& n) -> task<> {
+            for (int i = 0; i < 500; ++i) n.start(small, 1);
+            co_return;
+        });
+        CHECK(l.stats().allocations >= before + 900);  // few of them are free from earlier tests
+        const auto elsewhere = l.stats().allocations;
+        loop_stats seen;
+        std::thread([&] { seen = l.stats(); }).join();
+        CHECK(seen.allocations == 0);
+        CHECK(l.stats().allocations == elsewhere);
+    });
 }
 
 TEST_CASE("sleeping, waiting and yielding allocate nothing") {

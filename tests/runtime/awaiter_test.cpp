@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: MIT
 // A worked example of an awaitable of one's own, and what knows nothing of runnel.
+#include <algorithm>
 #include <coroutine>
+#include <cstdint>
 #include <deque>
+#include <exception>
+#include <limits>
+#include <utility>
 
 #include <runnel/runnel.hpp>
 #include <runnel/testing/no_loss.hpp>
@@ -91,7 +96,171 @@ struct foreign {
     std::coroutine_handle<>& waiting;
 };
 
+/// How much of the machine stack lies between the frames that have called look().
+class stack_span {
+public:
+    void look() noexcept {
+        const auto at = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+        lowest_ = std::min(lowest_, at);
+        highest_ = std::max(highest_, at);
+    }
+    std::uintptr_t size() const noexcept { return highest_ - lowest_; }
+
+private:
+    std::uintptr_t lowest_ = std::numeric_limits<std::uintptr_t>::max();
+    std::uintptr_t highest_ = 0;
+};
+
+// Foreign awaitables that are done at once, in each way there is.
+struct foreign_ready {
+    explicit foreign_ready(stack_span& s) : stack(s) {}
+    bool await_ready() const noexcept { return stack.look(), true; }
+    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    void await_resume() const noexcept {}
+    stack_span& stack;
+};
+struct foreign_refusing {
+    explicit foreign_refusing(stack_span& s) : stack(s) {}
+    bool await_ready() const noexcept { return false; }
+    bool await_suspend(std::coroutine_handle<>) const noexcept { return stack.look(), false; }
+    void await_resume() const noexcept {}
+    stack_span& stack;
+};
+struct foreign_returning {
+    explicit foreign_returning(stack_span& s) : stack(s) {}
+    bool await_ready() const noexcept { return false; }
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<> self) const noexcept {
+        return stack.look(), self;
+    }
+    void await_resume() const noexcept {}
+    stack_span& stack;
+};
+/// A lazy coroutine of another library, with symmetric transfer there and back.
+class foreign_task {
+public:
+    struct promise_type {
+        foreign_task get_return_object() noexcept { return foreign_task(*this); }
+        std::suspend_always initial_suspend() const noexcept { return {}; }
+        auto final_suspend() const noexcept {
+            struct back {
+                bool await_ready() const noexcept { return false; }
+                std::coroutine_handle<> await_suspend(
+                    std::coroutine_handle<promise_type> ended) const noexcept {
+                    return ended.promise().awaits;
+                }
+                void await_resume() const noexcept {}
+            };
+            return back();
+        }
+        void return_void() const noexcept {}
+        void unhandled_exception() const noexcept { std::terminate(); }
+        std::coroutine_handle<> awaits;
+    };
+    explicit foreign_task(promise_type& of) noexcept
+        : frame_(std::coroutine_handle<promise_type>::from_promise(of)) {}
+    foreign_task(foreign_task&& other) noexcept : frame_(std::exchange(other.frame_, {})) {}
+    ~foreign_task() {
+        if (frame_) frame_.destroy();
+    }
+    bool await_ready() const noexcept { return false; }
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<> self) const noexcept {
+        frame_.promise().awaits = self;
+        return frame_;
+    }
+    void await_resume() const noexcept {}
+
+private:
+    std::coroutine_handle<promise_type> frame_;
+};
+foreign_task looks_at(stack_span& stack) {
+    stack.look();
+    co_return;
+}
+
+/// Awaits a million of what `make` makes, beside a task that wants its turns.
+template <class F>
+void stays_flat_and_fair(F make) {
+    stack_span stack;
+    int turns = 0;
+    bool ended = false;
+    run([&]() -> task<> {
+        co_await open_nursery([&](nursery& n) -> task<> {
+            n.start([&]() -> task<> {
+                for (int i = 0; i < 1'000'000; ++i) co_await make(stack);
+                ended = true;
+            });
+            n.start([&]() -> task<> {
+                while (!ended) {
+                    ++turns;
+                    co_await yield();
+                }
+            });
+            co_return;
+        });
+    });
+    CHECK(ended);
+    CHECK(turns > 10'000);
+    CHECK(stack.size() < 256 * 1024);
+}
+
+/// Waits in `slot`, and has who waited there before go on in its place.
+struct takes_turns {
+    explicit takes_turns(std::coroutine_handle<>& s) : slot(s) {}
+    bool await_ready() const noexcept { return false; }
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<> self) const noexcept {
+        const auto other = std::exchange(slot, self);
+        return other ? other : std::noop_coroutine();
+    }
+    void await_resume() const noexcept {}
+    std::coroutine_handle<>& slot;
+};
+
 }  // namespace
+
+TEST_CASE("a million foreign awaits that are done at once are fair, and leave the stack flat") {
+    stays_flat_and_fair([](stack_span& s) { return foreign_ready(s); });
+    stays_flat_and_fair([](stack_span& s) { return foreign_refusing(s); });
+    stays_flat_and_fair([](stack_span& s) { return foreign_returning(s); });
+    stays_flat_and_fair([](stack_span& s) { return looks_at(s); });
+}
+
+TEST_CASE("tasks that hand over to each other by foreign means leave the stack flat") {
+    stack_span stack;
+    std::coroutine_handle<> slot;
+    int rounds = 0;
+    const auto plays = [&]() -> task<> {
+        while (rounds < 1'000'000) {
+            ++rounds;
+            stack.look();
+            co_await takes_turns(slot);
+        }
+        if (const auto last = std::exchange(slot, {})) last.resume();
+    };
+    run([&]() -> task<> { co_await when_all(plays(), plays()); });
+    CHECK(rounds == 1'000'000);
+    CHECK(stack.size() < 256 * 1024);
+}
+
+TEST_CASE("who waits for a foreign awaitable may go on before the one it has handed over to") {
+    std::coroutine_handle<> slot;
+    int played = 0;
+    const auto plays = [&]() -> task<> {
+        for (int i = 0; i < 1000; ++i) co_await takes_turns(slot);
+        ++played;
+    };
+    // Between two turns, whoever is in the slot is resumed: also one whose successor is queued.
+    loop l;
+    l.start(plays);
+    l.start(plays);
+    l.start(plays);
+    for (int i = 0; i < 10'000 && played < 3; ++i) {
+        l.poll();
+        if (const auto waiting = std::exchange(slot, {})) waiting.resume();
+    }
+    l.poll();
+    CHECK(played == 3);
+    CHECK(l.done());
+}
 
 TEST_CASE("an awaitable of one's own loses nothing") {
     testing::no_loss proof;

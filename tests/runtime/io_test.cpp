@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <array>
+#include <coroutine>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -14,6 +16,7 @@
 #include <runnel/runnel.hpp>
 
 #include "support/catch.hpp"
+#include "support/death.hpp"
 #include "support/witness.hpp"
 
 using namespace runnel;
@@ -36,7 +39,56 @@ task<> read_one(int fd, std::string& into) {
     const std::size_t n = co_await io::read(fd, bytes(c));
     into += n == 1 ? c : '0';
 }
+/// Gives the handle of the coroutine that awaits it, which no user should want.
+struct own_handle {
+    explicit own_handle(std::coroutine_handle<>& to) : into(to) {}
+    bool await_ready() const noexcept { return false; }
+    bool await_suspend(std::coroutine_handle<> self) noexcept {
+        into = self;
+        return false;
+    }
+    void await_resume() const noexcept {}
+    std::coroutine_handle<>& into;
+};
+
+/// Destroys the frame of a task that `waits` in the kernel.
+template <class F>
+test::death death_of_frame_in(F waits) {
+    return test::death_of([&] {
+        run([&]() -> task<> {
+            std::coroutine_handle<> frame;
+            co_await open_nursery([&](nursery& n) -> task<> {
+                n.start([&]() -> task<> {
+                    co_await own_handle(frame);
+                    co_await waits();
+                });
+                for (int i = 0; i < 5; ++i) co_await io::nop();
+                frame.destroy();
+            });
+        });
+    });
+}
 }  // namespace
+
+TEST_CASE("a frame that is destroyed under an operation in the kernel aborts, and says where") {
+    const os_pipe p;
+    char c = 0;
+    const std::string on = "read on descriptor " + std::to_string(p.out.get());
+    // In the frame that is destroyed, and in one below it.
+    const int line = __LINE__ + 1;
+    const auto reads = [&]() -> task<> { co_await io::read(p.out.get(), bytes(c)); };
+    const auto races = [&]() -> task<> {
+        co_await race(io::read(p.out.get(), bytes(c)), sleep_for(1h));
+    };
+    for (const bool in_race : {false, true}) {
+        const test::death end = in_race ? death_of_frame_in(races) : death_of_frame_in(reads);
+        const std::string place = "io_test.cpp:" + std::to_string(in_race ? line + 2 : line);
+        INFO(end.text);
+        CHECK(end.signal == SIGABRT);
+        CHECK(end.says("runnel: fatal: a " + on + ", awaited at " + place + " in "));
+        CHECK(end.says("was destroyed while the kernel works on it"));
+    }
+}
 
 TEST_CASE("reads of one descriptor are done in the order in which they were awaited") {
     for (std::uint64_t seed = 0; seed < 8; ++seed) {

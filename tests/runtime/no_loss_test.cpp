@@ -93,6 +93,10 @@ struct yields {
     static constexpr bool cancellable = false;
     auto operation() { return yield(); }
 };
+struct names {
+    static constexpr bool cancellable = false;
+    auto operation() { return name_task("somebody"); }
+};
 struct sleeps_until {
     auto operation() { return sleep_until(std::chrono::steady_clock::now() + 50us); }
 };
@@ -497,6 +501,7 @@ TEST_CASE("what waits for this process is cancelled or delivered, never both") {
     proof.put<sleeps>("sleep_for");
     proof.put<sleeps_long>("sleep_for in race");
     proof.put<yields>("yield");
+    proof.put<names>("name_task");
     proof.put<sleeps_until>("sleep_until");
     proof.put<joins>("nursery.join");
     proof.put<joins_or_cancels>("nursery.join_or_cancel_after");

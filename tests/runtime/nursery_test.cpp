@@ -334,7 +334,7 @@ TEST_CASE("what a view among the parameters looks at is kept until the child has
 }
 
 TEST_CASE("a nursery whose last child has ended takes no more, though it is not awaited yet") {
-    bool refused = false;
+    std::string refused;
     run([&]() -> task<> {
         event last;
         nursery* ended = nullptr;
@@ -342,8 +342,8 @@ TEST_CASE("a nursery whose last child has ended takes no more, though it is not 
             co_await last.wait();
             try {
                 ended->start([]() -> task<> { co_await sleep_for(std::chrono::hours(1)); });
-            } catch (const std::invalid_argument&) {
-                refused = true;
+            } catch (const std::invalid_argument& e) {
+                refused = e.what();
             }
         };
         auto inner = [&]() -> task<> {
@@ -359,11 +359,11 @@ TEST_CASE("a nursery whose last child has ended takes no more, though it is not 
         };
         co_await when_all(late(), inner());
     });
-    CHECK(refused);
+    CHECK(refused == "start on nursery: the nursery has ended");
 }
 
 TEST_CASE("a second task that joins the children of a nursery is refused") {
-    bool refused = false;
+    std::string refused;
     run([&]() -> task<> {
         co_await open_nursery([&](nursery& n) -> task<> {
             n.start([]() -> task<> {
@@ -374,12 +374,12 @@ TEST_CASE("a second task that joins the children of a nursery is refused") {
             auto second = [&]() -> task<> {
                 try {
                     co_await n.join();
-                } catch (const std::invalid_argument&) {
-                    refused = true;
+                } catch (const std::invalid_argument& e) {
+                    refused = e.what();
                 }
             };
             co_await when_all(n.join(), second());
         });
     });
-    CHECK(refused);
+    CHECK(refused == "join on nursery: another task waits for its children already");
 }

@@ -13,13 +13,13 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <runnel/runnel.hpp>
 
 #include "support/catch.hpp"
+#include "support/death.hpp"
 #include "support/fds.hpp"
 
 using namespace runnel;
@@ -553,12 +553,7 @@ TEST_CASE("a stream moves with what it has read ahead") {
 }
 
 TEST_CASE("a stream that is destroyed under an operation aborts") {
-    const ::pid_t child = ::fork();
-    if (child == 0) {
-        const ::rlimit no_core{};
-        ::setrlimit(RLIMIT_CORE, &no_core);
-        ::close(2);
-        ::signal(SIGABRT, SIG_DFL);
+    const test::death end = test::death_of([] {
         run([]() -> task<> {
             std::optional<pipe_ends> ends(make_pipe());
             std::vector<std::string> log;
@@ -568,11 +563,11 @@ TEST_CASE("a stream that is destroyed under an operation aborts") {
                 ends.reset();
             });
         });
-        ::_exit(0);
-    }
-    int status = 0;
-    ::waitpid(child, &status, 0);
-    CHECK(WIFSIGNALED(status));
+    });
+    INFO(end.text);
+    CHECK(end.signal == SIGABRT);
+    CHECK(end.says("runnel: fatal: a pipe (descriptor "));
+    CHECK(end.says(") was destroyed while a task awaits an operation of it"));
 }
 
 TEST_CASE("a loop that is destroyed ends those who read and write") {

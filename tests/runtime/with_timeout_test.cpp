@@ -31,6 +31,32 @@ TEST_CASE("with_timeout gives the value in time, and nothing when late") {
         virtual_time);
 }
 
+TEST_CASE("timeouts that are armed and cancelled cost the kernel nothing") {
+    run([]() -> task<> {
+        loop& l = *loop::current();
+        for (int i = 0; i < 10; ++i)
+            co_await io::nop();  // the loop's own requests are on their way
+        event done;
+        int in_time = 0;
+        const auto waits = [&]() -> task<> { in_time += co_await with_timeout(done.wait(), 1h); };
+        const loop_stats before = l.stats();
+        loop_stats armed, after;
+        co_await open_nursery([&](nursery& n) -> task<> {
+            for (int i = 0; i < 1000; ++i) n.start(waits);
+            for (int i = 0; i < 100 && l.stats().timers < 1000; ++i) co_await yield();
+            armed = l.stats();
+            done.set();
+            for (int i = 0; i < 100 && n.size() != 0; ++i) co_await yield();
+            after = l.stats();
+        });
+        CHECK(armed.timers == 1000);
+        CHECK(in_time == 1000);
+        CHECK(after.timers == 0);
+        CHECK(after.submissions == before.submissions);
+        CHECK(after.enters == before.enters);
+    });
+}
+
 TEST_CASE("a timeout of zero takes what is there") {
     run([]() -> task<> {
         event set, unset;

@@ -100,6 +100,7 @@ auto as_result(A&& awaited) {
     else
         return detail::result_operation<detail::described<A>>(std::forward<A>(awaited));
 }
+/// The same for a task; what it awaits throws as ever, and is caught at its end.
 template <class T>
 task<result<T>> as_result(task<T> work) {
     return detail::task_as_result(std::move(work));

@@ -12,6 +12,7 @@ class loop;
 namespace detail {
 class await_point;
 class branch;
+class frame_point;
 class scheduler;
 }  // namespace detail
 
@@ -46,6 +47,8 @@ public:
     /// For combinators: the scheduler below the loop, and the scope that is waiting.
     [[nodiscard]] detail::scheduler& scheduler() const noexcept;
     [[nodiscard]] detail::branch& scope() const noexcept;
+    /// For reports: the await in a task, or null.
+    [[nodiscard]] const detail::frame_point* frame() const noexcept;
 
 private:
     detail::await_point* point_;

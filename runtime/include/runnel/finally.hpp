@@ -109,6 +109,8 @@ private:
 /// is over it is stopped, and the loop's on_error hears of it. An error of the clean-up is thrown
 /// if the body has none. Both are tasks or other awaitables. Write it outermost: a with_timeout or
 /// race that is cancelled before it began does not begin a finally inside it.
+///
+/// Cancellation: composed; the body is cancelled, and the clean-up is awaited all the same.
 template <class B, class C>
 auto finally(B&& body, C&& cleanup) {
     if constexpr (!detail::explain_operands<B, C>())

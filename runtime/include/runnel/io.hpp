@@ -112,8 +112,11 @@ private:
     std::string_view object_;
 };
 
+/// Gives how many bytes, as std::size_t.
 using count_operation = operation<detail::to_size>;
+/// Gives nothing: it is done, or throws.
 using void_operation = operation<detail::to_nothing>;
+/// Gives a number that is no count of bytes: an event mask, how many were woken.
 using int_operation = operation<detail::to_int>;
 
 /// What an awaiter of your own derives from if it is more than one system call, or if what it
@@ -151,9 +154,13 @@ protected:
     void change(const operation<To>& what) noexcept {
         request_ = what.request_;
     }
+    /// Was the handle closed under the operation?
     using io_op::closed;
+    /// What the last system call returned, or the negative errno.
     using io_op::result;
+    /// The descriptor that the operation is on.
     [[nodiscard]] int descriptor() const noexcept { return request().fd; }
+    /// The error that a negative result() means; errc::closed if the handle was closed.
     [[nodiscard]] std::error_code failure() const noexcept { return detail::code_of(*this); }
     /// Throws failure(), of the operation `verb`.
     [[noreturn]] void throw_failure(std::string_view verb) const {

@@ -40,7 +40,7 @@ struct loop_options {
     chaos_options chaos{};
 };
 
-/// What a loop has done since it was made.
+/// What a loop has done since it was made. Counts never go down, but for the last three.
 struct loop_stats {
     std::uint64_t resumes = 0;       ///< entries of the ready list that ran
     std::uint64_t direct_calls = 0;  ///< system calls tried without the ring
@@ -49,9 +49,13 @@ struct loop_stats {
     std::uint64_t enters = 0;        ///< io_uring_enter calls
     std::uint64_t sleeps = 0;        ///< those of them that were allowed to block
     std::uint64_t yields = 0;        ///< sched_yield calls while spinning
-    std::uint64_t timers = 0;        ///< deadlines that are armed now
-    std::uint64_t in_flight = 0;     ///< requests that the ring has not answered yet
-    std::uint64_t tasks = 0;         ///< tasks of the root nursery that have not ended
+    /// Frames and records of tasks that the heap was asked for, none being free for reuse. Of the
+    /// loop's thread: since it is the loop's, other loops on it included; 0 from elsewhere, and
+    /// under AddressSanitizer every one.
+    std::uint64_t allocations = 0;
+    std::uint64_t timers = 0;     ///< deadlines that are armed now
+    std::uint64_t in_flight = 0;  ///< requests that the ring has not answered yet
+    std::uint64_t tasks = 0;      ///< tasks of the root nursery that have not ended
 };
 
 namespace detail {
@@ -59,18 +63,23 @@ class loop_core;
 }
 
 /// An event loop: one thread, one io_uring. It may be made on one thread and run on another; the
-/// first that runs or polls it owns it from then on, and others get errc::wrong_thread. Only post,
-/// and whatever says so, may be called from any thread.
+/// first that runs it, polls it or asks for its fd() owns it from then on, and others get
+/// errc::wrong_thread. Only post, and whatever says so, may be called from any thread.
 ///
 ///     loop l;                                   // most programs use run(...) instead
 ///     l.start(serve, std::uint16_t{8080});
 ///     l.run();
 ///
-/// Destroying a loop cancels all its tasks and waits until they have ended.
+/// Making the first loop has the process ignore SIGPIPE, if that had its default disposition, for as
+/// long as there is a loop: writing into what nobody reads fails with EPIPE instead.
 class loop {
 public:
     /// Throws std::system_error when io_uring is not to be had, with what to do about it.
     explicit loop(loop_options options = {});
+    /// Cancels all tasks, and waits until they have ended and child processes that are being reaped
+    /// are gone. To be called on the thread that owns the loop; once nothing is left (done(), and no
+    /// posted function, operation or shared object of its own waits), on any. Anything else ends
+    /// the process (SIGABRT), and says why on stderr.
     ~loop();
     loop(const loop&) = delete;
     loop& operator=(const loop&) = delete;
@@ -87,12 +96,15 @@ public:
     /// Cancels all tasks of the root nursery. Any thread.
     void cancel();
 
-    /// Runs until the root nursery is empty.
+    /// Runs until done(). Throws what errors of tasks nobody else catches (see start), and
+    /// std::logic_error when called from inside one of its own tasks.
     void run();
 
     /// A descriptor that becomes readable (POLLIN) when the kernel or another thread has work for
     /// poll(): for foreign loops, which ask timeout_ms() for what this thread has made ready. The
-    /// same each time, and the loop's own: do not read or close it.
+    /// same each time, and the loop's own: do not read or close it. The first call makes it: it
+    /// binds the loop to this thread, and throws errc::wrong_thread if it has another, or
+    /// std::system_error (EMFILE) if there is no descriptor to be had.
     [[nodiscard]] int fd();
     /// Does what is ready and returns; never blocks. Throws std::logic_error when called from
     /// inside one of its own tasks.
@@ -103,7 +115,7 @@ public:
     /// The nearest deadline, if there is one.
     [[nodiscard]] std::optional<std::chrono::steady_clock::time_point> next_deadline()
         const noexcept;
-    /// No task of the root nursery is left.
+    /// No task of the root nursery is left, and no child process that is being reaped.
     [[nodiscard]] bool done() const noexcept;
 
     /// Has `fn` called on the loop's thread, in a later step, at the latest when the loop is
@@ -115,8 +127,10 @@ public:
 
     /// The loop's time: the clock, or its virtual time.
     [[nodiscard]] std::chrono::steady_clock::time_point now() const noexcept;
+    /// What it has done so far, and what it has to do. A copy: take one before and one after.
     [[nodiscard]] loop_stats stats() const noexcept;
-    /// Writes the tree of tasks: for each where it waits, for what, and for how long.
+    /// Writes the tree of tasks: for each its name (see name_task), where it waits, for what, and
+    /// for how long.
     void dump(std::ostream& out) const;
 
     /// The loop that is running on this thread, or null.

@@ -2,6 +2,7 @@
 #pragma once
 
 // The whole of runnel::runtime.
+#include <runnel/as_atomic.hpp>
 #include <runnel/as_result.hpp>
 #include <runnel/awaiter.hpp>
 #include <runnel/barrier.hpp>
@@ -10,9 +11,11 @@
 #include <runnel/error.hpp>
 #include <runnel/event.hpp>
 #include <runnel/finally.hpp>
+#include <runnel/fork.hpp>
 #include <runnel/io.hpp>
 #include <runnel/loop.hpp>
 #include <runnel/mutex.hpp>
+#include <runnel/name_task.hpp>
 #include <runnel/nursery.hpp>
 #include <runnel/outcome.hpp>
 #include <runnel/pipe.hpp>

@@ -65,7 +65,8 @@ private:
 
 /// Runs `awaited` to its end whatever is requested meanwhile, and even if cancellation was
 /// requested before; the task meets the request at its next await. Gives what `awaited` gives. Keep
-/// what is inside short: a cancelled task, its nursery and the loop wait for it.
+/// what is inside short: a cancelled task, its nursery and the loop wait for it. Cancellation: none,
+/// what is awaited is always delivered.
 template <class A>
 auto shield(A&& awaited) {
     if constexpr (!detail::explain_operands<A>())

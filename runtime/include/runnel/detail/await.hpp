@@ -218,6 +218,28 @@ private:
     A inner_;
 };
 
+/// Goes on with a foreign coroutine in a later step. No part of the frame that awaits: that may be
+/// resumed, and be gone, before.
+class later_resumption final : public ready_node {
+public:
+    void begin(scheduler& home, std::coroutine_handle<> with) noexcept {
+        with_ = with;
+        home.schedule(*this);
+    }
+    static void* operator new(std::size_t size) { return frame_pool::allocate(size); }
+    static void operator delete(void* memory, std::size_t size) noexcept {
+        frame_pool::release(memory, size);
+    }
+
+private:
+    void run() noexcept override {
+        const std::coroutine_handle<> with = with_;
+        delete this;
+        with.resume();
+    }
+    std::coroutine_handle<> with_;
+};
+
 /// An await of an awaitable that knows nothing of runnel: it gets the coroutine's handle, resumes
 /// it itself, on the loop's thread, and cannot be cancelled.
 template <class A>
@@ -227,40 +249,90 @@ public:
     foreign_await(D&& description, promise_base& owner, std::source_location where)
         : frame_point(owner, where), inner_(detail::get_awaiter(std::forward<D>(description))) {}
 
-    bool await_ready() { return !scope().cancel_requested() && inner_.await_ready(); }
+    bool await_ready() {
+        if (scope().cancel_requested()) [[unlikely]]
+            return false;
+        if (!inner_.await_ready()) return false;
+        if (scope().home().spend_transfer()) [[likely]]
+            return true;
+        state_ = state::done;
+        return false;
+    }
     template <class P>
-    std::coroutine_handle<> await_suspend(std::coroutine_handle<P> self) {
-        suspend();
-        if (scope().cancel_requested()) [[unlikely]] {
-            set_cancelled();
-            scope().home().schedule(*this);
-            return std::noop_coroutine();
-        }
+    auto await_suspend(std::coroutine_handle<P> self) {
         using answer = decltype(inner_.await_suspend(self));
-        try {
-            if constexpr (std::is_void_v<answer>) {
-                inner_.await_suspend(self);
-                return std::noop_coroutine();
-            } else if constexpr (std::is_same_v<answer, bool>) {
-                if (inner_.await_suspend(self)) return std::noop_coroutine();
-                return self;
-            } else {
-                return inner_.await_suspend(self);
-            }
-        } catch (...) {
-            owner_.awaiting = nullptr;
-            throw;
-        }
+        if constexpr (std::is_void_v<answer> || std::is_same_v<answer, bool>)
+            return begin(self);
+        else
+            return transfer(self);
     }
     decltype(auto) await_resume() {
         owner_.awaiting = nullptr;
         return inner_.await_resume();
     }
-    void run() noexcept override { promise_base::unwind(owner_); }
+    void run() noexcept override {
+        if (state_ == state::cancelled)
+            promise_base::unwind(owner_);
+        else
+            resume_owner();
+    }
     cancellation cancel() noexcept override { return cancellation::too_late; }
     void describe(std::string& text) const override { text += "a foreign awaitable"; }
 
 private:
+    /// True if it is settled already how the task goes on: by way of the ready list.
+    bool settled() noexcept {
+        suspend();
+        if (state_ != state::done) {
+            if (!scope().cancel_requested()) [[likely]]
+                return false;
+            set_cancelled();
+        }
+        scope().home().schedule(*this);
+        return true;
+    }
+    template <class P>
+    bool begin(std::coroutine_handle<P> self) {
+        if (settled()) [[unlikely]]
+            return true;
+        try {
+            if constexpr (std::is_void_v<decltype(inner_.await_suspend(self))>) {
+                inner_.await_suspend(self);
+                return true;  // the frame may be gone
+            } else if (inner_.await_suspend(self)) {
+                return true;
+            }
+        } catch (...) {
+            owner_.awaiting = nullptr;
+            throw;
+        }
+        // What is always done at once gives others their turn now and then.
+        if (scope().home().spend_transfer()) [[likely]]
+            return false;
+        state_ = state::done;
+        scope().home().schedule(*this);
+        return true;
+    }
+    /// A transfer nests on the machine stack where the compiler makes no tail call: beyond the
+    /// budget the other coroutine goes on by way of the ready list.
+    template <class P>
+    std::coroutine_handle<> transfer(std::coroutine_handle<P> self) {
+        if (settled()) [[unlikely]]
+            return std::noop_coroutine();
+        scheduler& home = scope().home();
+        try {
+            if (home.spend_transfer()) [[likely]]
+                return inner_.await_suspend(self);
+            auto later = std::make_unique<later_resumption>();
+            const std::coroutine_handle<> next = inner_.await_suspend(self);
+            later.release()->begin(home, next);
+            return std::noop_coroutine();
+        } catch (...) {
+            owner_.awaiting = nullptr;
+            throw;
+        }
+    }
+
     A inner_;
 };
 

@@ -18,6 +18,7 @@ namespace runnel::detail {
 
 struct promise_base;
 class dump_sink;
+class frame_point;
 
 /// Where somebody waits: a task suspended at a co_await, or a combinator waiting for an operand.
 class await_point : public ready_node {
@@ -28,6 +29,8 @@ public:
     [[nodiscard]] virtual branch& scope() const noexcept = 0;
     /// The task that is awaited here, if it is one of the same scope.
     [[nodiscard]] virtual promise_base* child() const noexcept { return nullptr; }
+    /// The await in a task that this is, or is part of.
+    [[nodiscard]] virtual const frame_point* frame() const noexcept { return nullptr; }
     /// The combinator or nursery part of the tree below this point.
     virtual void dump(dump_sink&) const {}
 
@@ -38,9 +41,9 @@ protected:
 /// What all tasks have in common. The frame is laid out by the compiler with the promise at a
 /// fixed offset as long as no result is over-aligned, which task<T> checks.
 struct promise_base {
-    class frame_point* parent = nullptr;  // the await in the task that awaits this one
-    branch* scope = nullptr;              // null until started
-    await_point* awaiting = nullptr;      // null while running
+    frame_point* parent = nullptr;    // the await in the task that awaits this one
+    branch* scope = nullptr;          // null until started
+    await_point* awaiting = nullptr;  // null while running
 
     [[nodiscard]] std::coroutine_handle<promise_base> handle() noexcept {
         return std::coroutine_handle<promise_base>::from_promise(*this);
@@ -62,6 +65,7 @@ public:
         : owner_(owner), where_(where) {}
     [[nodiscard]] promise_base& owner() const noexcept { return owner_; }
     [[nodiscard]] branch& scope() const noexcept final { return *owner_.scope; }
+    [[nodiscard]] const frame_point* frame() const noexcept final { return this; }
     [[nodiscard]] std::source_location where() const noexcept { return where_; }
     [[nodiscard]] std::uint32_t since() const noexcept { return since_; }
     /// The awaited task's frame is gone: it is not to be destroyed again.
@@ -170,6 +174,7 @@ inline void waiter::resume() const noexcept { scheduler().schedule(*point_); }
 inline void waiter::resume_on(detail::scheduler& home) const noexcept {
     home.schedule_local(*point_);
 }
+inline const detail::frame_point* waiter::frame() const noexcept { return point_->frame(); }
 inline detail::branch& waiter::scope() const noexcept { return point_->scope(); }
 inline detail::scheduler& waiter::scheduler() const noexcept { return scope().home(); }
 inline bool waiter::cancel_pending() const noexcept { return scope().cancel_requested(); }

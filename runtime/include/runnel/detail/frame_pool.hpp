@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <new>
 
 // Recycled blocks would hide use after free from AddressSanitizer.
@@ -32,6 +33,7 @@ public:
             return allocate_slow(index);
         }
 #endif
+        ++instance.from_heap_;
         return ::operator new(rounded(size));
     }
     static void release(void* memory, [[maybe_unused]] std::size_t size) noexcept {
@@ -51,6 +53,9 @@ public:
         ::operator delete(memory);
     }
 
+    /// How many blocks this thread has got from the heap.
+    static std::uint64_t from_heap() noexcept { return instance.from_heap_; }
+
 private:
     struct block {
         block* next;
@@ -66,6 +71,7 @@ private:
 
     block* free_[classes]{};
     unsigned count_[classes]{};
+    std::uint64_t from_heap_ = 0;
     unsigned limit_ = 0;  // blocks kept in a class: none before the first use and after thread exit
 
     friend struct frame_pool_guard;

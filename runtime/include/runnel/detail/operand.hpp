@@ -153,6 +153,7 @@ private:
         up_->settled(*this);
     }
     branch& scope() const noexcept override { return up_->upward().scope(); }
+    const frame_point* frame() const noexcept override { return up_->upward().frame(); }
     // Cancellation reaches an operand through its combinator only.
     cancellation cancel() noexcept override { return cancellation::too_late; }
 

@@ -199,6 +199,10 @@ public:
         const std::uint64_t home = home_thread.load(std::memory_order_relaxed);
         return home == 0 || home == thread_id;
     }
+    /// The same, but before the first turn false: any thread may be about to become the one.
+    [[nodiscard]] bool bound_to_this_thread() const noexcept {
+        return thread_id != 0 && home_thread.load(std::memory_order_relaxed) == thread_id;
+    }
     void bind_to_this_thread() noexcept {
         static std::atomic<std::uint64_t> last{0};
         if (thread_id == 0) thread_id = last.fetch_add(1, std::memory_order_relaxed) + 1;
