@@ -19,6 +19,7 @@ namespace runnel::ipc::detail {
 endpoint::endpoint(unique_fd fd, std::size_t most, bool reuse) noexcept
     : max_message(most), reuse_memory(reuse), fd_(std::move(fd)) {}
 endpoint::~endpoint() = default;
+void endpoint::destroy() noexcept { delete this; }
 
 void endpoint::close() noexcept {
     if (!fd_) return;

@@ -62,7 +62,7 @@ public:
     /// What knows it without waiting, such as a handle.
     void hold() noexcept { ++users_; }
     void release() noexcept {
-        if (--users_ == 0) delete this;
+        if (--users_ == 0) destroy();
     }
 
     const std::size_t max_message;
@@ -70,6 +70,8 @@ public:
     const bool reuse_memory;
 
 private:
+    /// Not inline: g++ 12 takes two owners in one function for a use after free.
+    void destroy() noexcept;
     ~endpoint();
     void count_without_segment() noexcept;
 
