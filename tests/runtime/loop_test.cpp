@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <functional>
+#include <future>
 #include <memory>
 #include <span>
 #include <sstream>
@@ -500,9 +501,8 @@ TEST_CASE("a loop that has nothing left is destroyed on any thread") {
     }
     CHECK(counted == 20);
     // While the thread that ran it goes on, and the other one has a loop of its own.
-    auto done_there = make_pipe();
-    auto destroyed = make_pipe();
-    char c = 0;
+    std::promise<void> done_there;
+    std::promise<void> destroyed;
     auto there = std::make_unique<loop>();
     there->start(work);
     loop here;
@@ -510,18 +510,17 @@ TEST_CASE("a loop that has nothing left is destroyed on any thread") {
     here.run();
     std::thread runs([&] {
         there->run();
-        if (::write(done_there.writer.native_handle(), "x", 1) != 1) return;
-        if (::read(destroyed.reader.native_handle(), &c, 1) != 1) return;
+        done_there.set_value();
+        destroyed.get_future().wait();
         loop again;
         again.start(work);
         again.run();
     });
-    char d = 0;
-    CHECK(::read(done_there.reader.native_handle(), &d, 1) == 1);
+    done_there.get_future().wait();
     there.reset();
     here.start(work);
     here.run();
-    CHECK(::write(destroyed.writer.native_handle(), "x", 1) == 1);
+    destroyed.set_value();
     runs.join();
     here.start(work);
     here.run();
