@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <chrono>
+
 #include <sched.h>
 
 namespace runnel::detail {
@@ -11,6 +13,10 @@ namespace runnel::detail {
 /// where spinning keeps failing it stops, but for a probe now and then.
 class spin_policy {
 public:
+    /// What all the bursts of one wait take where nobody else wants the CPU; where somebody does,
+    /// they take as long as the others have it.
+    static constexpr std::chrono::microseconds longest{100};
+
     /// How many bursts, each followed by a sched_yield, this wait may spend.
     unsigned bursts() noexcept {
         if (waits_ % find_every == 0) find_cpus();

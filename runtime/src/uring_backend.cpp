@@ -386,6 +386,7 @@ void uring_backend::wait(time_point until, sleeper& who) noexcept {
         }
         bool seen = false;
         bool yielded = false;
+        time_point began = time_point::max();
         const auto anything = [&] {
             return something() || (seen = yielded ? who.look() : who.glance());
         };
@@ -399,7 +400,15 @@ void uring_backend::wait(time_point until, sleeper& who) noexcept {
                 spin_.succeeded();
                 return;
             }
-            if (until != time_point::max() && clock::now() >= until) return;
+            if (until != time_point::max()) {
+                const time_point now = clock::now();
+                if (now >= until) {
+                    // Not so a deadline that was too near to sleep for.
+                    if (now - began >= spin_policy::longest) spin_.failed();
+                    return;
+                }
+                if (i == 0) began = now;
+            }
             ++counts.yields;
             ::sched_yield();
             yielded = true;

@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: MIT
 // How long a loop watches memory before it sleeps.
+#include <atomic>
+#include <chrono>
+#include <cstdint>
 #include <thread>
 
 #include <sched.h>
+
+#include <runnel/runnel.hpp>
 
 #include <spin.hpp>
 
 #include "support/catch.hpp"
 
 using namespace runnel;
+using namespace std::chrono_literals;
 
 namespace {
 
@@ -23,6 +29,15 @@ int looks_in(detail::spin_policy& p) {
 bool found_at(detail::spin_policy& p, int number) {
     int looks = 0;
     return p.burst([&] { return ++looks == number; }) && looks == number;
+}
+
+/// Leaves this thread, and those that it starts, the CPU it is on.
+bool keep_to_this_cpu() {
+    const int here = ::sched_getcpu();
+    ::cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(static_cast<std::size_t>(here < 0 ? 0 : here), &one);
+    return ::sched_setaffinity(0, sizeof one, &one) == 0;
 }
 
 }  // namespace
@@ -59,11 +74,7 @@ TEST_CASE("a thread with one CPU looks once, until it is seen that others run me
     int first = 0, second = 0, sure = 0, after_yield = 0, unsure = 0;
     bool found = false, always = true;
     std::thread([&] {
-        const int here = ::sched_getcpu();
-        ::cpu_set_t one;
-        CPU_ZERO(&one);
-        CPU_SET(static_cast<std::size_t>(here < 0 ? 0 : here), &one);
-        pinned = ::sched_setaffinity(0, sizeof one, &one) == 0;
+        pinned = keep_to_this_cpu();
         detail::spin_policy p;
         p.bursts();
         first = looks_in(p);  // now and then it tries
@@ -92,4 +103,25 @@ TEST_CASE("a thread with one CPU looks once, until it is seen that others run me
     CHECK(after_yield == 12);
     CHECK(always);
     CHECK(unsure == 1);
+}
+
+TEST_CASE("a loop that only sleeps soon does so in the kernel, whoever else wants the CPU") {
+    std::uint64_t sleeps = 0;
+    bool pinned = false;
+    std::thread([&] {
+        // The other thread takes this one's only CPU with each sched_yield, for milliseconds.
+        pinned = keep_to_this_cpu();
+        std::atomic<bool> over{false};
+        std::thread other([&] {
+            while (!over.load(std::memory_order_relaxed)) continue;
+        });
+        run([&]() -> task<> {
+            for (int i = 0; i < 30; ++i) co_await sleep_for(5ms);
+            sleeps = loop::current()->stats().sleeps;
+        });
+        over.store(true);
+        other.join();
+    }).join();
+    REQUIRE(pinned);
+    CHECK(sleeps >= 5);
 }
