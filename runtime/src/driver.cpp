@@ -91,6 +91,23 @@ bool io_driver::try_now(io_op& op) noexcept {
     return false;
 }
 
+/// Below Linux 6.7 the end of a process is awaited as its descriptor's readiness.
+void io_driver::submit_waitid(io_op& op) noexcept {
+    if (backend_->supports(io_code::waitid)) return backend_->submit(op);
+    op.emulated_ = true;
+    const io_request asked = op.request_;
+    op.request_ = {.code = io_code::poll, .fd = asked.fd, .flags = POLLIN};
+    backend_->submit(op);
+    op.request_ = asked;
+}
+
+inline void io_driver::submit(io_op& op) noexcept {
+    op.state_ = io_op::state::in_flight;
+    if (op.request_.code == io_code::waitid) [[unlikely]]
+        return submit_waitid(op);
+    backend_->submit(op);
+}
+
 bool io_driver::start(io_op& op) noexcept {
     op.gate_ = gate_of(op.request_);
     if (op.gate_ != nullptr && !op.gate_->waiting.empty()) {
@@ -184,22 +201,6 @@ void io_driver::retry_parked() noexcept {
         --confidence_;
 }
 
-void io_driver::submit(io_op& op) noexcept {
-    op.state_ = io_op::state::in_flight;
-    if (op.request_.code == io_code::waitid && !backend_->supports(io_code::waitid)) [[unlikely]]
-        return emulate(op);
-    backend_->submit(op);
-}
-
-/// Below Linux 6.7 the end of a process is awaited as its descriptor's readiness.
-void io_driver::emulate(io_op& op) noexcept {
-    op.emulated_ = true;
-    const io_request asked = op.request_;
-    op.request_ = {.code = io_code::poll, .fd = asked.fd, .flags = POLLIN};
-    backend_->submit(op);
-    op.request_ = asked;
-}
-
 bool io_op::start(waiter who) noexcept {
     who_ = who;
     driver_ = who.scheduler().driver;
@@ -208,7 +209,7 @@ bool io_op::start(waiter who) noexcept {
 
 void io_driver::completed(io_op& op, int result) noexcept {
     // The ring's poll can report what was true a moment ago only; poll(2) looks again.
-    if ((op.request_.code == io_code::poll || op.emulated_) && result > 0) {
+    if (result > 0 && (op.request_.code == io_code::poll || op.emulated_)) {
         const int now = op.closed_ ? -ECANCELED : call_now(op.request_);
         if (now == backend::not_now && !op.cancel_asked_) return submit(op);
         result = now == backend::not_now ? -ECANCELED : now;

@@ -25,8 +25,7 @@ void scheduler::wait_for_visitors() const noexcept {
     while (visitors_.load(std::memory_order_acquire) != 0) ::sched_yield();
 }
 
-bool scheduler::take_remote() noexcept {
-    if (remote_.load(std::memory_order_relaxed) == nullptr) return false;
+bool scheduler::take_all_remote() noexcept {
     ready_node* stack = remote_.exchange(nullptr, std::memory_order_acquire);
     ready_node* in_order = nullptr;  // the stack is newest first
     while (stack != nullptr) {
@@ -63,8 +62,7 @@ unsigned scheduler::run_ready(unsigned budget) noexcept {
     return ran;
 }
 
-void scheduler::fire_timers() noexcept {
-    if (timers.empty()) return;
+void scheduler::fire_due() noexcept {
     const time_point moment = now();
     while (timer_node* due = timers.pop_due(moment)) due->fire();
     if (finished_ != nullptr) settle_finished();

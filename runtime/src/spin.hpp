@@ -17,6 +17,8 @@ public:
     /// they take as long as the others have it.
     static constexpr std::chrono::microseconds longest{100};
 
+    /// Will bursts() be more than none?
+    [[nodiscard]] bool spins() const noexcept { return limit_ != 0 || skipped_ + 1 >= probe_every; }
     /// How many bursts, each followed by a sched_yield, this wait may spend.
     unsigned bursts() noexcept {
         if (waits_ % find_every == 0) find_cpus();

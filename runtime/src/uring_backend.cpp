@@ -60,11 +60,13 @@ private:
         std::uint32_t next_free = 0;
     };
 
-    io_uring_sqe* entry() noexcept {
-        io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
-        return sqe != nullptr ? sqe : entry_of_full_ring();
+    // What the kernel has taken is known from what it returned, so its head is not looked at.
+    [[nodiscard]] bool full() const noexcept { return unsubmitted() == ring_.sq.ring_entries; }
+    io_uring_sqe& entry() noexcept {
+        return ring_.sq.sqes[ring_.sq.sqe_tail++ & ring_.sq.ring_mask];
     }
-    [[gnu::noinline]] io_uring_sqe* entry_of_full_ring() noexcept;
+    void make_room() noexcept;
+    [[gnu::noinline]] void submit_after_making_room(io_op& op) noexcept;
     static void prepare(io_uring_sqe& sqe, const io_request& request, std::uint64_t data) noexcept;
     [[nodiscard]] unsigned unsubmitted() const noexcept { return ring_.sq.sqe_tail - submitted_; }
     [[nodiscard]] unsigned available() const noexcept {
@@ -74,6 +76,8 @@ private:
         return (__atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED) &
                 (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
     }
+    [[nodiscard]] bool something() const noexcept { return available() != 0 || kernel_has_work(); }
+    [[gnu::noinline]] void wait_longer(time_point until, sleeper& who) noexcept;
     int enter(unsigned wait_for, unsigned flags, time_point until) noexcept;
     bool reap() noexcept;
     void stash() noexcept;
@@ -244,30 +248,36 @@ inline void uring_backend::prepare(io_uring_sqe& sqe, const io_request& request,
     }
 }
 
-void uring_backend::submit(io_op& op) noexcept {
-    std::uint32_t index = free_;
-    if (index == 0) {
+void uring_backend::submit_after_making_room(io_op& op) noexcept {
+    if (free_ == 0) {
         slots_.emplace_back();
-        index = static_cast<std::uint32_t>(slots_.size());
-    } else {
-        free_ = slots_[index - 1].next_free;
+        free_ = static_cast<std::uint32_t>(slots_.size());
     }
+    make_room();
+    submit(op);
+}
+
+void uring_backend::submit(io_op& op) noexcept {
+    if (free_ == 0 || full()) [[unlikely]]
+        return submit_after_making_room(op);
+    const std::uint32_t index = free_;
     slot& mine = slots_[index - 1];
+    free_ = mine.next_free;
     mine.op = &op;
     op.slot = index;
-    io_uring_sqe* sqe = entry();
-    prepare(*sqe, op.request(), (std::uint64_t(mine.generation) << 32) | index);
+    prepare(entry(), op.request(), (std::uint64_t(mine.generation) << 32) | index);
     ++counts.submissions;
     ++counts.in_flight;
 }
 
 void uring_backend::cancel(io_op& op) noexcept {
-    io_uring_sqe* sqe = entry();
-    std::memset(sqe, 0, sizeof *sqe);
-    sqe->opcode = IORING_OP_ASYNC_CANCEL;
-    sqe->fd = -1;
-    sqe->addr = (std::uint64_t(slots_[op.slot - 1].generation) << 32) | op.slot;
-    sqe->user_data = ignored_answer;
+    make_room();
+    io_uring_sqe& sqe = entry();
+    std::memset(&sqe, 0, sizeof sqe);
+    sqe.opcode = IORING_OP_ASYNC_CANCEL;
+    sqe.fd = -1;
+    sqe.addr = (std::uint64_t(slots_[op.slot - 1].generation) << 32) | op.slot;
+    sqe.user_data = ignored_answer;
     ++counts.submissions;
 }
 
@@ -294,7 +304,6 @@ void uring_backend::cancel(io_op& op) noexcept {
     const long done = kernel::enter(enter_fd_, count, wait_for, flags, extra, extra_size);
     if (done > 0) {
         submitted_ += static_cast<unsigned>(done);
-        ring_.sq.sqe_head = submitted_;
         return 0;
     }
     if (done < 0 && done != -EINTR && done != -EBUSY && done != -EAGAIN && done != -ETIME)
@@ -352,13 +361,11 @@ void uring_backend::stash() noexcept {
     __atomic_store_n(ring_.cq.khead, head, __ATOMIC_RELEASE);
 }
 
-io_uring_sqe* uring_backend::entry_of_full_ring() noexcept {
-    for (;;) {
-        // A full ring is a normal event: the kernel is given what there is. If it takes nothing
-        // before it has delivered (EBUSY), the answers make room and are given out later.
+void uring_backend::make_room() noexcept {
+    // A full ring is a normal event: the kernel is given what there is. If it takes nothing before
+    // it has delivered (EBUSY), the answers make room and are given out later.
+    while (full())
         if (enter(0, IORING_ENTER_GETEVENTS, {}) < 0) stash();
-        if (io_uring_sqe* sqe = io_uring_get_sqe(&ring_)) return sqe;
-    }
 }
 
 bool uring_backend::pending() const noexcept {
@@ -376,14 +383,17 @@ void uring_backend::poll() noexcept {
 }
 
 void uring_backend::wait(time_point until, sleeper& who) noexcept {
-    const auto something = [this] { return available() != 0 || kernel_has_work(); };
     if (!stashed_.empty() || (unsubmitted() == 0 && something())) return poll();
-    if (const unsigned bursts = spin_.bursts(); bursts != 0) {
+    if (unsubmitted() != 0 && spin_.spins()) {
         // Submit, and fetch what is done at once; then watch for what comes soon.
-        if (unsubmitted() != 0) {
-            enter(0, IORING_ENTER_GETEVENTS, {});
-            if (reap()) return;
-        }
+        enter(0, IORING_ENTER_GETEVENTS, {});
+        if (reap()) return;
+    }
+    wait_longer(until, who);
+}
+
+void uring_backend::wait_longer(time_point until, sleeper& who) noexcept {
+    if (const unsigned bursts = spin_.bursts(); bursts != 0) {
         bool seen = false;
         bool yielded = false;
         time_point began = time_point::max();

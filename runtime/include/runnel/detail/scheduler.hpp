@@ -185,14 +185,18 @@ public:
     /// Runs ready nodes, at most `budget` of them. Returns how many ran.
     unsigned run_ready(unsigned budget) noexcept;
     /// Fires all timers that are due.
-    void fire_timers() noexcept;
+    void fire_timers() noexcept {
+        if (!timers.empty()) fire_due();
+    }
     [[nodiscard]] bool has_ready() const noexcept {
         return head_ != nullptr || finished_ != nullptr;
     }
     /// Until no other thread is inside schedule_remote: before the end.
     void wait_for_visitors() const noexcept;
     /// Moves what other threads have queued to the ready list.
-    bool take_remote() noexcept;
+    bool take_remote() noexcept {
+        return remote_.load(std::memory_order_relaxed) != nullptr && take_all_remote();
+    }
 
     /// The thread that runs the loop; none before the first turn.
     [[nodiscard]] bool on_home_thread() const noexcept {
@@ -226,6 +230,8 @@ public:
 private:
     static constexpr int transfers_per_resume = 64;
     void settle_finished() noexcept;
+    void fire_due() noexcept;
+    bool take_all_remote() noexcept;
 
     ready_node* head_ = nullptr;
     ready_node** tail_ = &head_;
