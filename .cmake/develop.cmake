@@ -17,6 +17,8 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     add_compile_options($<$<CONFIG:Debug>:-foptimize-sibling-calls>)
 endif()
 add_compile_definitions($<$<CONFIG:Debug>:_GLIBCXX_ASSERTIONS>)
+# g++ collects its garbage as if memory were short: without, it takes a tenth less time.
+add_compile_options($<$<CXX_COMPILER_ID:GNU>:--param=ggc-min-heapsize=1000000>)
 
 if(RUNNEL_SANITIZE)
     add_compile_options(-fsanitize=${RUNNEL_SANITIZE} -fno-sanitize-recover=all
