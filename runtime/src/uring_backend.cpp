@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The only file that speaks to io_uring. liburing sets the ring up and gives submission entries;
-// the enter calls are made here, since one call has to submit, wait and carry the deadline.
+// The only file that speaks to io_uring. liburing sets the ring up; entries are filled and the ring
+// is entered here, since one call has to submit, wait and carry the deadline.
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
@@ -151,8 +151,10 @@ uring_backend::uring_backend(completion_sink& sink, unsigned entries) : sink_(si
     if (ring_.cq.ring_ptr != ring_.sq.ring_ptr)
         ::madvise(ring_.cq.ring_ptr, ring_.cq.ring_sz, MADV_DONTFORK);
     ::madvise(ring_.sq.sqes, *ring_.sq.kring_entries * sizeof(io_uring_sqe), MADV_DONTFORK);
-    // The index array is the identity for ever, so that a submission is one store of the tail.
-    for (unsigned i = 0; i < *ring_.sq.kring_entries; ++i) ring_.sq.array[i] = i;
+    // The index array is the identity for ever, so that a submission is one store of the tail. From
+    // liburing 2.6 on there is none where the kernel can do without.
+    if (ring_.sq.array != nullptr)
+        for (unsigned i = 0; i < ring_.sq.ring_entries; ++i) ring_.sq.array[i] = i;
     if ((ring_.features & kernel::feature_no_iowait) != 0) enter_flags_ |= kernel::enter_no_iowait;
     slots_.reserve(64);
     features_ = probe(ring_);

@@ -45,11 +45,16 @@ bool keep_to_this_cpu() {
 TEST_CASE("where spinning keeps failing it stops, but for a probe now and then") {
     detail::spin_policy p;
     for (const unsigned expected : {64u, 32u, 16u, 8u}) {
+        CHECK(p.spins());
         CHECK(p.bursts() == expected);
         p.failed();
     }
     for (int round = 0; round < 3; ++round) {
-        for (int i = 0; i < 31; ++i) CHECK(p.bursts() == 0);
+        for (int i = 0; i < 31; ++i) {
+            CHECK_FALSE(p.spins());
+            CHECK(p.bursts() == 0);
+        }
+        CHECK(p.spins());
         CHECK(p.bursts() == 8);
         p.failed();
     }

@@ -13,6 +13,7 @@
 #include <runnel/ipc/connection.hpp>
 #include <runnel/ipc/event.hpp>
 #include <runnel/ipc/exit_status.hpp>
+#include <runnel/ipc/lease.hpp>
 #include <runnel/ipc/list.hpp>
 #include <runnel/ipc/mutex.hpp>
 #include <runnel/ipc/pipe.hpp>

@@ -64,7 +64,11 @@ private:
 /// All of them are called on the loop's thread. The awaiter stays where it is from the first call
 /// to its destruction, so it may hold everything that the operation in flight needs. A destructor
 /// can run without await_suspend having been called, or after await_cancel answered `now`.
-/// `static constexpr bool is_atomic = true` promises that `now` means no effect at all.
+/// `static constexpr bool is_atomic = true` promises that `now` means no effect at all. An awaiter
+/// may have as well
+///
+///     void await_describe(std::string& text) const;   // what is awaited, in a few words, for dumps
+///     result<R> await_result();                       // await_resume for as_result, without a throw
 template <class A>
 concept awaiter = requires(A& a, waiter w) {
     { a.await_ready() } -> std::convertible_to<bool>;

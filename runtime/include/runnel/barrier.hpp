@@ -36,6 +36,7 @@ public:
     [[nodiscard]] arrive_operation arrive_and_wait() noexcept;
     /// How many wait now.
     [[nodiscard]] std::size_t waiting() const noexcept { return arrived_; }
+    /// How many it is for.
     [[nodiscard]] std::size_t parties() const noexcept { return parties_; }
 
 private:

@@ -117,7 +117,8 @@ private:
 
 /// Waits for `awaited`, but cancels it when `token` is stopped, from whatever thread. Gives what
 /// with_timeout gives: an empty optional, or false, if it was stopped and not completed; a value
-/// that arrived together with the stop is delivered. Cancellation: that of `awaited`.
+/// that arrived together with the stop is delivered. If it was stopped before, `awaited` does not
+/// begin. Cancellation: that of `awaited`.
 template <class A>
 auto cancel_on(std::stop_token token, A&& awaited) {
     if constexpr (!detail::explain_operands<A>())

@@ -8,11 +8,11 @@ namespace runnel {
 
 /// Failures that the system has no number for. They compare and travel as std::error_code.
 enum class errc {
-    protocol = 1,      ///< malformed bytes from a peer; the channel is closed
-    message_too_long,  ///< a message larger than the receiver accepts
+    protocol = 1,      ///< malformed bytes from a peer, or in memory that others can write
+    message_too_long,  ///< larger than the receiver, the queue or the given limit accepts
     truncated,         ///< the stream ended inside a message
     closed,            ///< the handle was closed, here, while or before it was used
-    wrong_thread,      ///< a loop was used from a second thread
+    wrong_thread,      ///< a loop used from a second thread, or a handle on a second loop
 };
 
 /// The category of `errc`; its name is "runnel".

@@ -18,8 +18,8 @@ namespace runnel {
 ///     n.start([&]() -> task<> { co_await work(); done.set(); });
 ///     co_await done.wait();
 ///
-/// It belongs to no loop: tasks of several loops may wait, and set() may be called from any thread
-/// (not from a signal handler). It must outlive its waiters.
+/// It belongs to no loop: tasks of several loops may wait, and set(), clear() and is_set() may be
+/// called from any thread (not from a signal handler). It must outlive its waiters.
 class event {
 public:
     event() noexcept = default;
@@ -32,6 +32,7 @@ public:
     void set() noexcept;
     /// Clears the flag; nobody is resumed.
     void clear() noexcept { set_.store(false, std::memory_order_relaxed); }
+    /// Is it set now?
     [[nodiscard]] bool is_set() const noexcept { return set_.load(std::memory_order_acquire); }
 
     class wait_operation;

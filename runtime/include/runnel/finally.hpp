@@ -106,7 +106,7 @@ private:
 ///     co_await finally(talk(con), say_goodbye(con));
 ///
 /// The clean-up is not cancelled by what cancelled the body, but by its own deadline: when `limit`
-/// is over it is stopped, and the loop's on_error hears of it. An error of the clean-up is thrown
+/// (5 seconds if none is given) is over it is stopped, and the loop's on_error hears of it. An error of the clean-up is thrown
 /// if the body has none. Both are tasks or other awaitables. Write it outermost: a with_timeout or
 /// race that is cancelled before it began does not begin a finally inside it.
 ///

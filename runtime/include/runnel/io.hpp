@@ -23,7 +23,9 @@
 /// goes to the ring if it would block.
 ///
 /// Descriptors are borrowed; so are buffers and structures, until the co_await is over, however it
-/// ends. All are atomic: cancelled means that nothing was read, written, accepted or waited for.
+/// ends. All are atomic: cancelled means that nothing was read, written or waited for.
+/// For tests of what older kernels do, RUNNEL_DISABLE in the environment takes a list of what to do
+/// without: futex, waitid, defer_taskrun.
 /// Operations on one descriptor in one direction are done in the order in which they were awaited.
 /// Failures throw std::system_error that names the operation and the descriptor; as_result(...)
 /// gives them without a throw.
@@ -123,7 +125,8 @@ using int_operation = operation<detail::to_int>;
 /// receives must belong to somebody as soon as it has been received: one operation whose results
 /// are looked at before the next operation on the descriptor has its turn.
 ///
-///     class await_message : public io::stepwise {            // derived, so never copied or moved
+///     struct await_message : io::stepwise {                  // derived, so never copied or moved
+///         static constexpr bool is_atomic = true;
 ///         await_message(int fd) : stepwise(io::recvmsg(fd, message_, MSG_PEEK).on("pipe")) {}
 ///         bool await_suspend(waiter who) { return launch(who); }
 ///         bool step(int result) noexcept override { return result >= 0 && !take_it(); }

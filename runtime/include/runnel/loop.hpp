@@ -35,7 +35,8 @@ struct loop_options {
     /// The clock stands still, and jumps to the next deadline when a turn brought nothing and no
     /// request is in the kernel. So a sleep of hours takes no time, and a timeout never ends a
     /// request that is still going to be answered; but one around a read that nobody answers never
-    /// ends, either, unless it is zero. For tests of one process; spawning processes is refused.
+    /// ends, either, unless it is zero. For tests of one process: std::logic_error refuses to spawn
+    /// processes, and to wait for the shared objects, queues and channels of ipc.
     bool virtual_time = false;
     chaos_options chaos{};
 };
@@ -50,8 +51,8 @@ struct loop_stats {
     std::uint64_t sleeps = 0;        ///< those of them that were allowed to block
     std::uint64_t yields = 0;        ///< sched_yield calls while spinning
     /// Frames and records of tasks that the heap was asked for, none being free for reuse. Of the
-    /// loop's thread: since it is the loop's, other loops on it included; 0 from elsewhere, and
-    /// under AddressSanitizer every one.
+    /// loop's thread, since it is the loop's, other loops on it included; under AddressSanitizer
+    /// every one.
     std::uint64_t allocations = 0;
     std::uint64_t timers = 0;     ///< deadlines that are armed now
     std::uint64_t in_flight = 0;  ///< requests that the ring has not answered yet
@@ -67,7 +68,7 @@ class loop_core;
 /// errc::wrong_thread. Only post, and whatever says so, may be called from any thread.
 ///
 ///     loop l;                                   // most programs use run(...) instead
-///     l.start(serve, std::uint16_t{8080});
+///     l.start(count_words, "words.txt");
 ///     l.run();
 ///
 /// Making the first loop has the process ignore SIGPIPE, if that had its default disposition, for as

@@ -34,6 +34,7 @@ public:
     [[nodiscard]] lock_operation lock() noexcept;
     /// The guard, or nothing if the mutex is held. Never suspends.
     [[nodiscard]] std::optional<guard> try_lock() noexcept;
+    /// Does anybody hold it?
     [[nodiscard]] bool is_locked() const noexcept { return held_; }
 
 private:

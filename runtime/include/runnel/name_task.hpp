@@ -34,8 +34,8 @@ private:
 ///
 ///     co_await name_task("reader 3");
 ///
-/// A logical task is what a nursery, a race or run() has started; the tasks that it awaits share its
-/// name. Never waits. Cancellation: atomic.
+/// A logical task is what a nursery, run(), or a race, when_all or when_all_settled has started; the
+/// tasks that it awaits share its name. Never waits. Cancellation: atomic.
 inline detail::name_await name_task(std::string name) noexcept {
     return detail::name_await(std::move(name));
 }

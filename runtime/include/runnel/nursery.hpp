@@ -100,10 +100,11 @@ public:
     /// How many children have not ended; the body does not count.
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
-    /// For the body: waits until all children have ended. Cancellation: atomic, the children go on.
+    /// For the body: waits until all children have ended; gives true. Throws std::invalid_argument
+    /// while another join waits. Cancellation: atomic, the children go on.
     detail::join_operation join();
-    /// For the body: waits until all children have ended; when `limit` is over they are cancelled
-    /// first. Gives true if none had to be cancelled. Cancellation: atomic, the children go on.
+    /// The same, but when `limit` is over they are cancelled. Gives true if none had to be. Throws
+    /// and is cancelled as join().
     template <class Rep, class Period>
     detail::join_operation join_or_cancel_after(std::chrono::duration<Rep, Period> limit);
 

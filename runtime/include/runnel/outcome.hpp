@@ -21,14 +21,18 @@ class outcome {
 
 public:
     using value_type = T;
+    /// One that did not complete.
     outcome() noexcept = default;
+    /// One that completed with `value`.
     template <class U>
     explicit outcome(std::in_place_t, U&& value) : held_(std::in_place_index<1>, wrap<U>(value)) {}
+    /// One that completed with an error.
     explicit outcome(std::exception_ptr error) noexcept
         : held_(std::in_place_index<2>, std::move(error)) {}
 
     /// It completed, with a value or an error.
     [[nodiscard]] explicit operator bool() const noexcept { return held_.index() != 0; }
+    /// It completed with a value.
     [[nodiscard]] bool has_value() const noexcept { return held_.index() == 1; }
     /// What it threw; null unless it completed with an error.
     [[nodiscard]] std::exception_ptr error() const noexcept {
@@ -64,7 +68,7 @@ private:
     std::variant<std::monostate, held, std::exception_ptr> held_;
 };
 
-/// The same for an operation without a value.
+/// The same for an operation without a value: completed, with an error or without.
 template <>
 class outcome<void> {
 public:
@@ -77,6 +81,7 @@ public:
     [[nodiscard]] explicit operator bool() const noexcept { return completed_; }
     [[nodiscard]] bool has_value() const noexcept { return completed_ && !error_; }
     [[nodiscard]] std::exception_ptr error() const noexcept { return error_; }
+    /// Throws the error; std::logic_error if it did not complete.
     void operator*() const {
         if (error_) std::rethrow_exception(error_);
         if (!completed_) throw std::logic_error("outcome: the operation did not complete");

@@ -14,9 +14,12 @@ template <class T>
 class [[nodiscard]] result {
 public:
     using value_type = T;
+    /// A success.
     result(T value) : held_(std::in_place_index<0>, std::move(value)) {}
+    /// A failure.
     result(std::error_code error) noexcept : held_(std::in_place_index<1>, error) {}
 
+    /// Is there a value?
     [[nodiscard]] explicit operator bool() const noexcept { return held_.index() == 0; }
     [[nodiscard]] bool has_value() const noexcept { return held_.index() == 0; }
     /// The error; a default error_code when there is a value.
@@ -51,6 +54,7 @@ public:
     [[nodiscard]] explicit operator bool() const noexcept { return !error_; }
     [[nodiscard]] bool has_value() const noexcept { return !error_; }
     [[nodiscard]] std::error_code error() const noexcept { return error_; }
+    /// Throws std::system_error if it is an error.
     void value() const {
         if (error_) throw std::system_error(error_);
     }

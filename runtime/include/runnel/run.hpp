@@ -37,10 +37,10 @@ bool run_main(loop& l, task<> main, bool& ended);
 /// Makes a loop, runs `main` on it to its end, and gives its value or throws its error: the whole
 /// of most programs.
 ///
-///     int main() { return run(server(8080)); }
+///     int main() { return run(count_words("words.txt")); }
 ///
-/// If SIGINT has its default disposition, the first one cancels `main`, which unwinds it; the
-/// process then dies of SIGINT, as its parent expects. A second one kills at once.
+/// If SIGINT has its default disposition, the first one cancels `main`, which unwinds it; if it
+/// ends cancelled, the process dies of SIGINT, as its parent expects. A second one kills at once.
 /// Errors that nobody can catch are written to stderr, unless on_error is set on loop::current().
 /// Throws std::runtime_error if `main` was cancelled otherwise.
 template <class T>

@@ -28,6 +28,7 @@
 #include <runnel/sleep.hpp>
 #include <runnel/stdio.hpp>
 #include <runnel/stream.hpp>
+#include <runnel/suppressed_errors.hpp>
 #include <runnel/task.hpp>
 #include <runnel/uncancellable.hpp>
 #include <runnel/unique_fd.hpp>

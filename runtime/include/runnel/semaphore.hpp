@@ -28,6 +28,7 @@ public:
     class permit;
     template <class Result>
     class take_operation;
+    /// No bound at all.
     static constexpr std::size_t unbounded = std::numeric_limits<std::size_t>::max();
 
     /// `bound` is the most that may be available: a release above it is a mistake, and throws.

@@ -30,6 +30,7 @@ class byte_stream {
     using operation = detail::stream_operation<Op>;
 
 public:
+    /// What read_until takes at most, in bytes, if it is not told otherwise.
     static constexpr std::size_t default_line = 64 * 1024;
 
     /// An already closed one.
@@ -55,6 +56,7 @@ public:
                                                std::size_t max = default_line) noexcept {
         return {state_, {{}, delimiter, max}};
     }
+    /// The same up to a delimiter of several bytes. Throws std::invalid_argument if it is empty.
     operation<detail::stream_until> read_until(std::string_view delimiter,
                                                std::size_t max = default_line) {
         if (delimiter.empty())
@@ -74,6 +76,7 @@ public:
     operation<detail::stream_write> write(std::span<const std::byte> from) noexcept {
         return {state_, {from}};
     }
+    /// The same for text.
     operation<detail::stream_write> write(std::string_view from) noexcept {
         return write(std::as_bytes(std::span(from)));
     }
@@ -84,6 +87,7 @@ public:
                                                   std::size_t* written = nullptr) noexcept {
         return {state_, {from, written}};
     }
+    /// The same for text.
     operation<detail::stream_write_all> write_all(std::string_view from,
                                                   std::size_t* written = nullptr) noexcept {
         return write_all(std::as_bytes(std::span(from)), written);
@@ -91,6 +95,7 @@ public:
 
     /// Closes the descriptor; what is pending throws errc::closed. Idempotent.
     void close() noexcept { state_.close(); }
+    /// Is it closed, or was its descriptor given away?
     [[nodiscard]] bool closed() const noexcept { return !state_.fd; }
     /// The descriptor, still owned by the stream; -1 when closed.
     [[nodiscard]] int native_handle() const noexcept { return state_.fd.get(); }

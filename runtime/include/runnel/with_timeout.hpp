@@ -105,7 +105,7 @@ private:
 /// it what is there now and one turn of the loop. Gives std::optional of the value (bool for an
 /// awaitable without one): empty, or false, if the time was over first and it was cancelled.
 ///
-///     auto n = co_await with_timeout(peer.recv(buffer), 30s);
+///     auto n = co_await with_timeout(peer.read(buffer), 30s);
 ///
 /// If `awaited` is atomic, empty means that it had no effect at all; a value that arrived together
 /// with the deadline is delivered. A task is stopped at one of its awaits, and what it did stands.

@@ -30,11 +30,13 @@
 /// they are, so they have to trust each other, as to that.
 namespace runnel::ipc {
 
+/// What a writer does about readers that are behind.
 enum class when_behind : unsigned char {
     wait,      ///< the writer waits for the slowest reader
     overwrite  ///< the writer goes on, and readers miss what they did not get in time
 };
 
+/// How a broadcast is made.
 struct broadcast_options {
     /// As in channel_options. With `overwrite`, this is what a reader may be behind, more or less.
     std::size_t capacity = 0;
@@ -48,7 +50,7 @@ struct broadcast_options {
     bool untrusted_readers = false;
 };
 
-/// A place for a record of a broadcast.
+/// A place for a record of a broadcast; see record_loan in record.hpp.
 template <record_value T>
 using broadcast_loan = record_loan<T, detail::broadcast_writer_core>;
 /// A record of a broadcast: in place, or, where the writer does not wait, a copy. `missed()` records
@@ -73,7 +75,8 @@ private:
     using broadcast_writer::record_writer::record_writer;
 };
 
-/// The side that reads: receive() and try_receive() give an optional broadcast_view<T>.
+/// The side that reads: receive() and try_receive() give an optional broadcast_view<T>; see
+/// record_reader.
 template <record_value T>
 class broadcast_reader : public record_reader<T, detail::broadcast_reader_core> {
 public:

@@ -31,6 +31,7 @@
 /// that is not to be trusted, it should have no bool or enum.
 namespace runnel::ipc {
 
+/// How a channel is made.
 struct channel_options {
     /// How many records there may be, lent, published and being looked at together; 0: 256, or
     /// fewer if they did not fit into 1 MiB. Of records of bytes: how many bytes they may take
@@ -46,14 +47,15 @@ struct channel_options {
     bool untrusted_reader = false;
 };
 
-/// A place for a record of a channel.
+/// A place for a record of a channel; see record_loan in record.hpp.
 template <record_value T>
 using channel_loan = record_loan<T, detail::channel_writer_core>;
-/// A record of a channel, in place: the writer may write there again when it has been dropped.
+/// A record of a channel, in place: the writer may write there again when it has been dropped. See
+/// record_view in record.hpp.
 template <record_value T>
 using channel_view = record_view<T, detail::channel_reader_core>;
 
-/// The side that writes: loan() and try_loan() give a channel_loan<T>.
+/// The side that writes: loan() and try_loan() give a channel_loan<T>; see record_writer.
 template <record_value T>
 class channel_writer : public record_writer<T, detail::channel_writer_core> {
 public:
@@ -65,7 +67,8 @@ private:
     using channel_writer::record_writer::record_writer;
 };
 
-/// The side that reads: receive() and try_receive() give an optional channel_view<T>.
+/// The side that reads: receive() and try_receive() give an optional channel_view<T>; see
+/// record_reader.
 template <record_value T>
 class channel_reader : public record_reader<T, detail::channel_reader_core> {
 public:

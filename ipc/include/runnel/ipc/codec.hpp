@@ -66,6 +66,7 @@ struct codec {
     }
 };
 
+/// For a codec of your own: the types that its signature depends on (`using parts = ...`).
 template <class... T>
 using signature_parts = detail::types<T...>;
 

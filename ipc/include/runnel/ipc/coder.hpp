@@ -95,7 +95,9 @@ public:
         return std::exchange(next_, next_ + n);
     }
 
+    /// What was written.
     [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {begin_, next_}; }
+    /// The descriptors that go with it, in their order.
     [[nodiscard]] std::span<const int> handles() const noexcept { return handles_; }
     /// Whether the bytes are still where the constructor said.
     [[nodiscard]] bool in_place() const noexcept { return !owned_; }
@@ -153,6 +155,7 @@ public:
     /// The next descriptor; empty if "none" was written. Each can be taken once.
     [[nodiscard]] unique_fd read_handle();
 
+    /// How many bytes are left to be read.
     [[nodiscard]] std::size_t remaining() const noexcept {
         return static_cast<std::size_t>(end_ - next_);
     }

@@ -89,6 +89,7 @@ public:
     {
         return detail::send_batch_operation<T>(end(), values);
     }
+    /// Never: it only sends.
     [[nodiscard]] static constexpr bool readable() noexcept { return false; }
     /// Whether it is open: nobody may be left to receive.
     [[nodiscard]] bool writable() const noexcept { return !closed(); }
@@ -155,6 +156,7 @@ public:
     }
     /// Whether it is open: there may be nothing to receive.
     [[nodiscard]] bool readable() const noexcept { return !closed(); }
+    /// Never: it only receives.
     [[nodiscard]] static constexpr bool writable() noexcept { return false; }
 
     /// Another handle on the same end. Throws std::system_error (EMFILE, ...).

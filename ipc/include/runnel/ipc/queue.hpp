@@ -38,6 +38,7 @@
 /// elsewhere is refused with std::errc::operation_not_supported.
 namespace runnel::ipc {
 
+/// How a queue is made.
 struct queue_options {
     std::size_t max_items = 1024;  ///< put waits while there are so many; 0: bounded by bytes alone
     /// Put waits while the items take so many bytes, encoded, each with a header of 8 and rounded up
@@ -53,10 +54,12 @@ struct queue_options {
     std::uint32_t max_deliveries = 0;
 };
 
+/// What a shutdown does with the items that are in the queue.
 enum class shutdown_mode : unsigned char {
     drain,     ///< nothing more is put; what is there can be taken
     immediate  ///< what is there is dropped, too, and counts as done
 };
+/// As arguments of shutdown: `q.shutdown(ipc::immediate)`.
 inline constexpr shutdown_mode drain = shutdown_mode::drain;
 inline constexpr shutdown_mode immediate = shutdown_mode::immediate;
 

@@ -128,7 +128,8 @@ public:
     }
     /// Does it hold a record?
     [[nodiscard]] explicit operator bool() const noexcept { return lent_.core != nullptr; }
-    /// Gives the room back to the writer; nothing happens if it holds nothing. A writer that sleeps learns it when the loop turns.
+    /// Gives the room back to the writer; nothing happens if it holds nothing. A writer that sleeps
+    /// learns it when the loop turns.
     void drop() noexcept { lent_.drop(); }
 
 private:

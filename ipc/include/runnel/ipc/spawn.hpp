@@ -42,7 +42,8 @@ struct spawn_options {
 ///
 /// Throws std::system_error (EAGAIN, EMFILE, ...) if there can be no process;
 /// std::errc::operation_not_permitted if this process has several threads, since a fork copies only
-/// one; std::logic_error on a loop with virtual time.
+/// one; std::invalid_argument if `args` cannot be encoded; std::logic_error on a loop with virtual
+/// time.
 template <class F, class... Args>
     requires detail::spawnable<F>
 [[nodiscard]] auto spawn(spawn_options options, F fn, Args&&... args) {

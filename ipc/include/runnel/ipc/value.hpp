@@ -46,6 +46,7 @@ public:
 
     /// Makes a new one. Throws std::system_error (EMFILE, ...).
     value() : value(T()) {}
+    /// The same, with another value than T().
     explicit value(const T& initial)
         : use_(std::make_shared<detail::object_use>(std::make_shared<detail::value_state>(
               detail::memory_type<T>, std::span<const std::uint64_t>(image(initial).words)))) {}

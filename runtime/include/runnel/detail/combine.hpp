@@ -11,16 +11,11 @@
 #include <vector>
 
 #include <runnel/detail/operand.hpp>
+#include <runnel/suppressed_errors.hpp>
 
 // The compiled part of race and when_all: one body for all types and counts of operands.
 
-namespace runnel {
-
-/// The errors that came after the one which a nursery, when_all or race of this thread has rethrown
-/// last: only the first is thrown, and this is where the others are. Valid until the next.
-[[nodiscard]] std::span<const std::exception_ptr> suppressed_errors() noexcept;
-
-namespace detail {
+namespace runnel::detail {
 
 /// Waits for all operands; `decides` says which completion cancels the others.
 class group : public combinator {
@@ -75,5 +70,4 @@ stored<typename operand<D>::value_type> take_value(operand<D>& from) {
 /// Rethrows the first error in `errors`, if any, and keeps the others for suppressed_errors().
 void rethrow_first(std::vector<std::exception_ptr>&& errors);
 
-}  // namespace detail
-}  // namespace runnel
+}  // namespace runnel::detail

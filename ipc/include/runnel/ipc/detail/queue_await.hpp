@@ -13,32 +13,9 @@
 
 #include <runnel/ipc/codec.hpp>
 #include <runnel/ipc/detail/queue_core.hpp>
+#include <runnel/ipc/lease.hpp>
 
-namespace runnel::ipc {
-
-/// An item that is leased: delivered again, to somebody, if it is dropped before done(), or if this
-/// process ends.
-template <class T>
-class [[nodiscard]] lease {
-public:
-    lease(detail::lease_core known, T item) : known_(std::move(known)), item_(std::move(item)) {}
-    [[nodiscard]] T& operator*() noexcept { return item_; }
-    [[nodiscard]] T* operator->() noexcept { return &item_; }
-    [[nodiscard]] const T& operator*() const noexcept { return item_; }
-    [[nodiscard]] const T* operator->() const noexcept { return &item_; }
-    /// How often it has been delivered, this time included.
-    [[nodiscard]] std::uint32_t deliveries() const noexcept { return known_.deliveries(); }
-    /// The item is done with, and never delivered again; idempotent.
-    void done() noexcept { known_.end(true); }
-    /// The item goes back now; nothing happens after done().
-    void give_back() noexcept { known_.end(false); }
-
-private:
-    detail::lease_core known_;
-    T item_;
-};
-
-namespace detail {
+namespace runnel::ipc::detail {
 
 template <class T>
 inline constexpr std::size_t place_of_item = [] {
@@ -173,5 +150,4 @@ std::optional<lease<T>> try_get_leased(queue_end* end) {
     }
 }
 
-}  // namespace detail
-}  // namespace runnel::ipc
+}  // namespace runnel::ipc::detail
