@@ -43,6 +43,13 @@ public:
     virtual ~backend() = default;
 
     static constexpr int not_now = -EAGAIN;
+    // Beyond all errno: what else a direct attempt may answer.
+    static constexpr int not_tried = -5000;   // not now, and the file was not asked
+    static constexpr int in_worker = -5001;   // it cannot be tried, for it might block
+    static constexpr int when_ready = -5002;  // not now, and the ring would not wait for it
+    static constexpr bool has_no_answer(int result) noexcept {
+        return result == not_now || (result <= not_tried && result >= when_ready);
+    }
     /// The plain system call, without blocking; its result or a negative errno. `not_now` if it
     /// would block or cannot be tried.
     virtual int try_now(const io_request& request) noexcept = 0;
@@ -78,6 +85,8 @@ std::unique_ptr<backend> make_chaos_backend(completion_sink& sink, unsigned entr
 
 /// The system call behind a direct attempt.
 int call_now(const io_request& request) noexcept;
+/// The road of an operation that was not tried.
+io_road road_of(const io_request& request) noexcept;
 
 /// Is `feature` (futex, waitid, defer_taskrun) switched off by
 /// RUNNEL_DISABLE=a,b,c in the environment?

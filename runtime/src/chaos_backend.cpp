@@ -21,7 +21,7 @@ public:
     }
 
     int try_now(const io_request& request) noexcept override {
-        if (one_in(3)) return not_now;
+        if (one_in(3)) return not_tried;
         if (fails(request)) return injected_error;
         const int result = under_->try_now(shortened(request));
         sync();
@@ -34,8 +34,10 @@ public:
             return;
         }
         io_request& request = op.request();
-        whole_[&op] = request.length;
-        request = shortened(request);
+        if (is_stream(request)) {
+            whole_[&op] = request.length;
+            request = shortened(request);
+        }
         under_->submit(op);
         sync();
     }

@@ -6,8 +6,10 @@
 #include <cstring>
 #include <string_view>
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,6 +19,37 @@
 #include "backend.hpp"
 
 namespace runnel::detail {
+
+namespace {
+
+bool is_nonblocking(int fd) noexcept {
+    const int flags = ::fcntl(fd, F_GETFL);
+    return flags != -1 && (flags & O_NONBLOCK) != 0;
+}
+
+/// Terminals, and before Linux 6.4 pipes and 6.5 sockets, know no NOWAIT. Sockets have flags for it.
+/// The others are asked if somebody has made them O_NONBLOCK, for which the ring would not wait.
+int call_without_nowait(const io_request& r) noexcept {
+    auto* const at = reinterpret_cast<void*>(r.address);
+    const bool reads = r.code == io_code::read;
+    const bool nonblocking = is_nonblocking(r.fd);
+    const bool anywhere = r.offset == static_cast<std::uint64_t>(-1);
+    bool socket = anywhere;
+    long n = -1;
+    do {
+        if (socket)
+            n = reads ? ::recv(r.fd, at, r.length, MSG_DONTWAIT)
+                      : ::send(r.fd, at, r.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (socket && n < 0 && errno == ENOTSOCK) socket = false;
+        if (!socket && (!nonblocking || !anywhere)) return backend::in_worker;
+        if (!socket) n = reads ? ::read(r.fd, at, r.length) : ::write(r.fd, at, r.length);
+    } while (n < 0 && errno == EINTR);
+    if (n >= 0) return static_cast<int>(n);
+    if (errno != EWOULDBLOCK) return -errno;
+    return nonblocking ? backend::when_ready : backend::not_now;
+}
+
+}  // namespace
 
 int call_now(const io_request& r) noexcept {
     long n = -1;
@@ -65,8 +98,17 @@ int call_now(const io_request& r) noexcept {
         }
     } while (n < 0 && errno == EINTR);
     if (n >= 0) return static_cast<int>(n);
-    // Terminals and some files know no NOWAIT: the ring is asked then.
-    return errno == EOPNOTSUPP || errno == EWOULDBLOCK ? backend::not_now : -errno;
+    if (errno == EOPNOTSUPP && (r.code == io_code::read || r.code == io_code::write))
+        return call_without_nowait(r);
+    return errno == EWOULDBLOCK ? backend::not_now : -errno;
+}
+
+io_road road_of(const io_request& r) noexcept {
+    struct ::stat found{};
+    if ((r.code != io_code::read && r.code != io_code::write) || ::fstat(r.fd, &found) != 0 ||
+        !S_ISCHR(found.st_mode))
+        return io_road::ring;
+    return is_nonblocking(r.fd) ? io_road::readiness : io_road::worker;
 }
 
 bool feature_disabled(const char* feature) noexcept {

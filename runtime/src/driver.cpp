@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT
 #include "driver.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
 
+#include <limits.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/socket.h>
 
 #include <runnel/detail/branch.hpp>
 #include <runnel/io.hpp>
@@ -15,6 +18,18 @@
 #include "dump.hpp"
 
 namespace runnel::detail {
+
+namespace {
+
+io_road road_after(int answer) noexcept {
+    switch (answer) {
+        case backend::in_worker: return io_road::worker;
+        case backend::when_ready: return io_road::readiness;
+        default: return io_road::ring;
+    }
+}
+
+}  // namespace
 
 cancellation io_op::cancel() noexcept { return driver_->cancel(*this); }
 
@@ -81,7 +96,10 @@ bool io_driver::try_now(io_op& op) noexcept {
     while (direct_left_ > 0) {
         --direct_left_;
         const int result = backend_->try_now(op.request_);
-        if (result == backend::not_now) return false;
+        if (backend::has_no_answer(result)) {
+            if (result != backend::not_tried) op.road_ = road_after(result);
+            return false;
+        }
         if (!op.steps_ || !op.again(result)) {
             op.result_ = result;
             op.state_ = io_op::state::done;
@@ -91,20 +109,29 @@ bool io_driver::try_now(io_op& op) noexcept {
     return false;
 }
 
-/// Below Linux 6.7 the end of a process is awaited as its descriptor's readiness.
-void io_driver::submit_waitid(io_op& op) noexcept {
-    if (backend_->supports(io_code::waitid)) return backend_->submit(op);
-    op.emulated_ = true;
+void io_driver::submit_otherwise(io_op& op) noexcept {
+    if (op.road_ == io_road::unknown) op.road_ = road_of(op.request_);
+    // Below Linux 6.7 the end of a process is awaited as its descriptor's readiness.
+    if (op.request_.code == io_code::waitid && !backend_->supports(io_code::waitid))
+        op.road_ = io_road::readiness;
     const io_request asked = op.request_;
-    op.request_ = {.code = io_code::poll, .fd = asked.fd, .flags = POLLIN};
+    if (op.road_ == io_road::worker) {
+        // It does not end before all is written: so much is, where anything can be.
+        if (asked.stream && asked.direction == io_direction::out)
+            op.request_.length = std::min<std::uint32_t>(asked.length, PIPE_BUF);
+        op.request_.apart = true;
+    } else if (op.road_ == io_road::readiness) {
+        const std::uint32_t events = asked.direction == io_direction::out ? POLLOUT : POLLIN;
+        op.request_ = {.code = io_code::poll, .fd = asked.fd, .flags = events};
+    }
     backend_->submit(op);
     op.request_ = asked;
 }
 
 inline void io_driver::submit(io_op& op) noexcept {
     op.state_ = io_op::state::in_flight;
-    if (op.request_.code == io_code::waitid) [[unlikely]]
-        return submit_waitid(op);
+    if (op.road_ != io_road::ring || op.request_.code == io_code::waitid) [[unlikely]]
+        return submit_otherwise(op);
     backend_->submit(op);
 }
 
@@ -133,7 +160,7 @@ bool io_driver::start(io_op& op) noexcept {
         return false;
     }
     if (op.request_.fd >= 0) enlist(op);
-    if (!reads || !park(op)) submit(op);
+    if (!reads || op.road_ == io_road::worker || !park(op)) submit(op);
     return true;
 }
 
@@ -207,12 +234,28 @@ bool io_op::start(waiter who) noexcept {
     return driver_->start(*this);
 }
 
+/// A worker of the kernel was interrupted, by a stop of the process or the like; or the file is one
+/// that the ring does not wait for. Nobody has asked for either.
+bool io_driver::asks_again(io_op& op, int result) noexcept {
+    const io_code code = op.request_.code;
+    if (op.cancel_asked_ || code < io_code::read || code > io_code::sendmsg) return false;
+    if (result == -EINTR) return true;
+    if (code >= io_code::recv && (op.request_.flags & MSG_DONTWAIT) != 0) return false;
+    op.road_ = io_road::readiness;
+    return true;
+}
+
 void io_driver::completed(io_op& op, int result) noexcept {
     // The ring's poll can report what was true a moment ago only; poll(2) looks again.
-    if (result > 0 && (op.request_.code == io_code::poll || op.emulated_)) {
+    if (result > 0 && (op.request_.code == io_code::poll || op.road_ == io_road::readiness)) {
         const int now = op.closed_ ? -ECANCELED : call_now(op.request_);
-        if (now == backend::not_now && !op.cancel_asked_) return submit(op);
-        result = now == backend::not_now ? -ECANCELED : now;
+        if (backend::has_no_answer(now) && !op.cancel_asked_) {
+            op.road_ = op.road_ == io_road::ring ? io_road::ring : road_after(now);
+            return submit(op);
+        }
+        result = backend::has_no_answer(now) ? -ECANCELED : now;
+    } else if ((result == -EINTR || result == -EAGAIN) && asks_again(op, result)) [[unlikely]] {
+        return submit(op);
     }
     if (op.steps_ && op.again(result)) {
         if (op.cancel_asked_) return finish(op, -ECANCELED);

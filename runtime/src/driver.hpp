@@ -64,7 +64,8 @@ private:
     void close_op(io_op& op) noexcept;
     bool try_now(io_op& op) noexcept;
     void submit(io_op& op) noexcept;
-    void submit_waitid(io_op& op) noexcept;
+    void submit_otherwise(io_op& op) noexcept;
+    static bool asks_again(io_op& op, int result) noexcept;
     void completed(io_op& op, int result) noexcept override;
     void finish(io_op& op, int result) noexcept;
     void advance(io_gate& gate) noexcept;

@@ -212,7 +212,7 @@ constexpr std::uint8_t opcodes[] = {
 inline void uring_backend::prepare(io_uring_sqe& sqe, const io_request& request,
                                    std::uint64_t data) noexcept {
     sqe.opcode = opcodes[static_cast<unsigned>(request.code)];
-    sqe.flags = 0;
+    sqe.flags = request.apart ? IOSQE_ASYNC : 0;
     sqe.ioprio = 0;
     sqe.fd = request.fd;
     sqe.off = request.offset;

@@ -20,7 +20,8 @@
 
 /// The system calls, awaitable: what streams, pipes and sockets are made of, for transports of your
 /// own. Each is tried as a plain system call first where that can be done without blocking, and
-/// goes to the ring if it would block.
+/// goes to the ring if it would block. Files that would block whoever asks, as terminals do (and,
+/// before Linux 6.4, pipes), are read and written by workers of the kernel, at most 4 KiB a write.
 ///
 /// Descriptors are borrowed; so are buffers and structures, until the co_await is over, however it
 /// ends. All are atomic: cancelled means that nothing was read, written or waited for.
@@ -97,9 +98,9 @@ class [[nodiscard]] operation {
 public:
     /// `object` names the kind of descriptor in errors and dumps; it is referred to.
     operation(const detail::io_request& request, std::string_view object) noexcept
-        : request_{request.code,   request.direction, request.direct, request.stream,
-                   request.fd,     request.length,    request.flags,  request.address,
-                   request.offset, request.extra},
+        : request_{request.code,    request.direction, request.direct, request.stream,
+                   request.apart,   request.fd,        request.length, request.flags,
+                   request.address, request.offset,    request.extra},
           object_(object) {}
     detail::await_op<To> operator co_await() const noexcept {
         return detail::await_op<To>(request_, object_);

@@ -35,12 +35,21 @@ enum class io_code : std::uint8_t {
 /// Which queue of a descriptor an operation stands in; operations on none overtake freely.
 enum class io_direction : std::uint8_t { none, in, out };
 
+/// How an operation gets to the kernel.
+enum class io_road : std::uint8_t {
+    unknown,    // the plain system call has not been tried
+    ring,       // as it is
+    worker,     // of the kernel: the file would block whoever asks it
+    readiness,  // its descriptor's is waited for, and then the plain system call is tried again
+};
+
 /// One request in the kernel's terms; what addr, off and the others mean depends on `code`.
 struct io_request {
     io_code code = io_code::nop;
     io_direction direction = io_direction::none;
     bool direct = false;  // the plain system call is worth a try first
     bool stream = false;  // bytes without boundaries: may be shortened
+    bool apart = false;   // by a worker of the kernel, since it may block who does it
     int fd = -1;
     std::uint32_t length = 0;
     std::uint32_t flags = 0;
@@ -57,9 +66,10 @@ public:
     /// `steps`: begin() and again() are overridden. Field by field: a block copy of what has just
     /// been written field by field stalls.
     explicit io_op(const io_request& r, bool steps = true) noexcept
-        : request_{r.code,   r.direction, r.direct,  r.stream, r.fd,
+        : request_{r.code,   r.direction, r.direct,  r.stream, r.apart, r.fd,
                    r.length, r.flags,     r.address, r.offset, r.extra},
-          steps_(steps) {}
+          steps_(steps),
+          road_(r.direct ? io_road::unknown : io_road::ring) {}
     ~io_op() {
         if (state_ == state::in_flight || state_ == state::parked || state_ == state::queued)
             abort_destroyed_in_flight();
@@ -99,7 +109,7 @@ protected:
     bool cancel_asked_ = false;
     bool closed_ = false;
     bool steps_;
-    bool emulated_ = false;  // by the readiness of its descriptor
+    io_road road_;
 };
 
 }  // namespace runnel::detail
