@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # For work on runnel itself; read only when runnel is the top level project.
 
-option(RUNNEL_WERROR "Treat warnings as errors" ON)
+option(RUNNEL_WERROR "Treat warnings as errors, as the presets do" OFF)
 option(RUNNEL_FAST_TOOLS "Use ccache, and mold or lld, where they are installed" ON)
 set(RUNNEL_SANITIZE "" CACHE STRING "Sanitizers to build with: address,undefined or thread")
 

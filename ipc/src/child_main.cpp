@@ -12,6 +12,7 @@
 #include <exception>
 #include <iostream>
 #include <memory>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 

@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
 #include <runnel/detail/branch.hpp>
 #include <runnel/io.hpp>
@@ -135,6 +136,12 @@ inline void io_driver::submit(io_op& op) noexcept {
     backend_->submit(op);
 }
 
+/// Does the kernel have it, or something that does instead?
+bool io_driver::can(const io_request& request) const noexcept {
+    const bool ends_only = (request.flags & (WEXITED | WSTOPPED | WCONTINUED)) == WEXITED;
+    return (request.code == io_code::waitid && ends_only) || backend_->supports(request.code);
+}
+
 bool io_driver::start(io_op& op) noexcept {
     op.gate_ = gate_of(op.request_);
     if (op.gate_ != nullptr && !op.gate_->waiting.empty()) {
@@ -146,8 +153,7 @@ bool io_driver::start(io_op& op) noexcept {
         op.state_ = io_op::state::done;
         return false;
     }
-    if (op.request_.code >= io_code::futex_wait && op.request_.code <= io_code::futex_wake &&
-        !backend_->supports(op.request_.code)) [[unlikely]] {
+    if (op.request_.code >= io_code::futex_wait && !can(op.request_)) [[unlikely]] {
         op.result_ = -ENOSYS;
         op.state_ = io_op::state::done;
         return false;

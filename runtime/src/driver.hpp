@@ -64,6 +64,7 @@ private:
     void close_op(io_op& op) noexcept;
     bool try_now(io_op& op) noexcept;
     void submit(io_op& op) noexcept;
+    [[nodiscard]] bool can(const io_request& request) const noexcept;
     void submit_otherwise(io_op& op) noexcept;
     static bool asks_again(io_op& op, int result) noexcept;
     void completed(io_op& op, int result) noexcept override;

@@ -17,6 +17,8 @@
 
 #include "support/catch.hpp"
 #include "support/death.hpp"
+#include "support/environment.hpp"
+#include "support/forked.hpp"
 #include "support/witness.hpp"
 
 using namespace runnel;
@@ -313,4 +315,22 @@ TEST_CASE("whether there are futex operations is known without a loop") {
     int status = -1;
     REQUIRE(::waitpid(child, &status, 0) == child);
     CHECK(status == 0);
+}
+
+TEST_CASE("a kernel without waitid in its rings waits for the end of a process, and for no more") {
+    const test::environment as_before("RUNNEL_DISABLE", "waitid");
+    const ::pid_t child = test::forked([] { return ::pause(); });
+    const unique_fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
+    REQUIRE(pidfd);
+    run([&]() -> task<> {
+        ::siginfo_t info{};
+        const auto stopped = co_await as_result(io::waitid(pidfd.get(), info, WSTOPPED | WEXITED));
+        CHECK(stopped.error() == std::errc::function_not_supported);
+        const auto none = co_await as_result(io::waitid(pidfd.get(), info, WCONTINUED));
+        CHECK(none.error() == std::errc::function_not_supported);
+        ::kill(child, SIGKILL);
+        co_await io::waitid(pidfd.get(), info);
+        CHECK(info.si_pid == child);
+        CHECK(info.si_status == SIGKILL);
+    });
 }

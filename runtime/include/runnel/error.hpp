@@ -3,6 +3,7 @@
 
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 
 namespace runnel {
 

@@ -303,7 +303,8 @@ inline int_operation futex_wake(const std::uint32_t& word, int count = 0x7ffffff
 }
 
 /// waitid(2) on a child's pidfd: fills `info` when the child changes state as `options` (WEXITED,
-/// WNOWAIT, ...) say. Cancelled means that it was not reaped.
+/// WNOWAIT, ...) say. Cancelled means that it was not reaped. Before Linux 6.7 only its end, WEXITED,
+/// can be waited for: ENOSYS.
 inline void_operation waitid(int pidfd, ::siginfo_t& info, int options = WEXITED) noexcept {
     return {detail::io_request{.code = detail::io_code::waitid,
                                .direct = true,

@@ -5,6 +5,7 @@
 #include <optional>
 #include <source_location>
 #include <string>
+#include <string_view>
 
 #include <runnel/awaiter.hpp>
 #include <runnel/detail/list.hpp>
