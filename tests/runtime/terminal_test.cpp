@@ -191,3 +191,38 @@ TEST_CASE("a process that was stopped while it waited for a terminal waits on") 
     t.type("go.");
     CHECK(reaped(child) == 0);
 }
+
+TEST_CASE("a terminal that is closed, or whose loop is destroyed, lets go of who waits for it") {
+    const bool nonblocking = GENERATE(false, true);
+    terminal t;
+    if (nonblocking) t.be_nonblocking();
+    byte_stream other(unique_fd(::fcntl(t.program.native_handle(), F_DUPFD_CLOEXEC, 0)));
+    const auto reads = [](byte_stream& from, result<std::size_t>& end) -> task<> {
+        char place[4];
+        end = co_await as_result(from.read(std::as_writable_bytes(std::span(place))));
+    };
+    result<std::size_t> closed = 0;
+    result<std::size_t> destroyed = 77;
+    run([&]() -> task<> {
+        co_await open_nursery([&](nursery& n) -> task<> {
+            n.start(reads, std::ref(t.program), std::ref(closed));
+            co_await sleep_for(10ms);
+            t.program.close();
+        });
+    });
+    CHECK(closed.error() == errc::closed);
+    {
+        loop l;
+        l.start(reads, std::ref(other), std::ref(destroyed));
+        for (int i = 0; i < 5; ++i) l.poll();
+    }
+    CHECK((destroyed.has_value() && *destroyed == 77));
+    t.type("left");
+    std::string left;
+    run([&]() -> task<> {
+        char place[8];
+        co_await other.read_exactly(std::as_writable_bytes(std::span(place).first(4)));
+        left.assign(place, 4);
+    });
+    CHECK(left == "left");
+}
