@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <utility>
 
 #include <limits.h>
 #include <poll.h>
@@ -116,12 +117,11 @@ void io_driver::submit_otherwise(io_op& op) noexcept {
     if (op.request_.code == io_code::waitid && !backend_->supports(io_code::waitid))
         op.road_ = io_road::readiness;
     const io_request asked = op.request_;
-    if (op.road_ == io_road::worker) {
+    if (asked.apart) {
         // It does not end before all is written: so much is, where anything can be.
         if (asked.stream && asked.direction == io_direction::out)
             op.request_.length = std::min<std::uint32_t>(asked.length, PIPE_BUF);
-        op.request_.apart = true;
-    } else if (op.road_ == io_road::readiness) {
+    } else if (op.road_ == io_road::worker || op.road_ == io_road::readiness) {
         const std::uint32_t events = asked.direction == io_direction::out ? POLLOUT : POLLIN;
         op.request_ = {.code = io_code::poll, .fd = asked.fd, .flags = events};
     }
@@ -247,11 +247,17 @@ bool io_driver::asks_again(io_op& op, int result) noexcept {
     if (op.cancel_asked_ || code < io_code::read || code > io_code::sendmsg) return false;
     if (result == -EINTR) return true;
     if (code >= io_code::recv && (op.request_.flags & MSG_DONTWAIT) != 0) return false;
-    op.road_ = io_road::readiness;
+    if (op.road_ != io_road::worker) op.road_ = io_road::readiness;
     return true;
 }
 
 void io_driver::completed(io_op& op, int result) noexcept {
+    if (op.road_ == io_road::worker && !std::exchange(op.request_.apart, false) && result > 0) {
+        // It is ready, so that a worker will hardly block: one that does may miss its cancellation.
+        op.request_.apart = !op.cancel_asked_;
+        if (op.request_.apart) return submit(op);
+        result = -ECANCELED;
+    }
     // The ring's poll can report what was true a moment ago only; poll(2) looks again.
     if (result > 0 && (op.request_.code == io_code::poll || op.road_ == io_road::readiness)) {
         const int now = op.closed_ ? -ECANCELED : call_now(op.request_);
