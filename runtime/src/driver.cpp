@@ -262,7 +262,7 @@ void io_driver::completed(io_op& op, int result) noexcept {
     if (result > 0 && (op.request_.code == io_code::poll || op.road_ == io_road::readiness)) {
         const int now = op.closed_ ? -ECANCELED : call_now(op.request_);
         if (backend::has_no_answer(now) && !op.cancel_asked_) {
-            op.road_ = op.road_ == io_road::ring ? io_road::ring : road_after(now);
+            op.road_ = road_after(now);
             return submit(op);
         }
         result = backend::has_no_answer(now) ? -ECANCELED : now;
