@@ -9,6 +9,7 @@
 #include "support/allocations.hpp"
 #include "support/catch.hpp"
 #include "support/fds.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -26,16 +27,6 @@ std::vector<int> counted(int from, int count) {
     std::vector<int> made(static_cast<std::size_t>(count));
     std::iota(made.begin(), made.end(), from);
     return made;
-}
-template <class A>
-task<std::error_code> error_of(A awaited) {
-    std::error_code code;
-    try {
-        static_cast<void>(co_await std::move(awaited));
-    } catch (const std::system_error& e) {
-        code = e.code();
-    }
-    co_return code;
 }
 
 }  // namespace

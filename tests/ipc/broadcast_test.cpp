@@ -20,6 +20,7 @@
 #include <runnel/sleep.hpp>
 #include <runnel/yield.hpp>
 
+#include "stamped.hpp"
 #include "support/allocations.hpp"
 #include "tools.hpp"
 
@@ -28,20 +29,6 @@ using namespace runnel::test;
 using namespace std::chrono_literals;
 
 namespace {
-
-struct stamped {
-    std::uint64_t number;
-    std::uint64_t copies[7];
-};
-void stamp(stamped& into, std::uint64_t number) {
-    into.number = number;
-    for (std::uint64_t& each : into.copies) each = number;
-}
-bool is_whole(const stamped& one) {
-    for (std::uint64_t each : one.copies)
-        if (each != one.number) return false;
-    return true;
-}
 
 task<> put(ipc::broadcast_writer<stamped>& to, std::uint64_t value) {
     auto place = co_await to.loan();

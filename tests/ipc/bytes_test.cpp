@@ -18,9 +18,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-std::span<const std::byte> bytes_of(std::string_view text) {
-    return std::as_bytes(std::span(text.data(), text.size()));
-}
 ipc::bytes some(std::size_t size) {
     ipc::bytes made(size);
     for (std::size_t i = 0; i != size; ++i) made[i] = static_cast<std::byte>(i * 7 + i / 251);
@@ -39,7 +36,7 @@ task<std::string> refusal(A awaited) {
     }
     co_return why;
 }
-bool says(const std::string& text, const char* what) {
+bool mentions(const std::string& text, const char* what) {
     UNSCOPED_INFO(text);
     return text.find(what) != std::string::npos;
 }
@@ -95,18 +92,18 @@ TEST_CASE("an offset or size beyond the buffer is refused, but not before a clos
         const auto text = bytes_of("abcde");
         std::array<std::byte, 4> room{};
         const std::string a = co_await refusal(ends.first.send_bytes(text, 6));
-        CHECK(says(a, "send_bytes: offset 6"));
+        CHECK(mentions(a, "send_bytes: offset 6"));
         const std::string b = co_await refusal(ends.first.send_bytes(text, 2, 4));
-        CHECK(says(b, "send_bytes: size 4"));
+        CHECK(mentions(b, "send_bytes: size 4"));
         const std::string c = co_await refusal(ends.first.recv_bytes_into(room, 5));
-        CHECK(says(c, "recv_bytes_into: offset 5"));
+        CHECK(mentions(c, "recv_bytes_into: offset 5"));
         const bool any = co_await ends.second.poll();
         CHECK(!any);
         ends.first.close();
         const std::string d = co_await refusal(ends.first.send_bytes(text, 6));
-        CHECK(says(d, "closed"));
+        CHECK(mentions(d, "closed"));
         const std::string e = co_await refusal(ends.first.recv_bytes_into(room, 5));
-        CHECK(says(e, "closed"));
+        CHECK(mentions(e, "closed"));
         auto end = co_await ends.second.recv_bytes_into(room);
         CHECK(!end);
     });
@@ -202,7 +199,7 @@ TEST_CASE("waiting for bytes ends by a timeout, a close, or the peer's end") {
             ends.first.close();
         };
         co_await when_all(wait(), close());
-        CHECK(says(closed, "closed"));
+        CHECK(mentions(closed, "closed"));
         auto end = co_await ends.second.recv_bytes();
         CHECK(!end);
     });

@@ -17,6 +17,7 @@
 #include <runnel/ipc/spawn.hpp>
 #include <runnel/sleep.hpp>
 
+#include "stamped.hpp"
 #include "tools.hpp"
 
 using namespace runnel;
@@ -24,20 +25,6 @@ using namespace runnel::test;
 using namespace std::chrono_literals;
 
 namespace {
-
-struct stamped {
-    std::uint64_t number;
-    std::uint64_t copies[7];
-};
-void stamp(stamped& into, std::uint64_t number) {
-    into.number = number;
-    for (std::uint64_t& each : into.copies) each = number;
-}
-bool is_whole(const stamped& one) {
-    for (std::uint64_t each : one.copies)
-        if (each != one.number) return false;
-    return true;
-}
 
 /// Publishes for ever, with loans out, batches, and waits now and then.
 task<> publish_for_ever(ipc::channel_writer<stamped> to) {
@@ -99,7 +86,7 @@ private:
 };
 
 constexpr std::size_t position_at = 128;  // in a segment
-constexpr std::size_t ring_at = 4096;
+constexpr std::size_t records_at = 4096;
 
 /// A number that is more often a little wrong than a lot.
 std::uint64_t wrong(std::mt19937_64& random) {
@@ -118,7 +105,7 @@ task<> scribble(ipc::channel_writer<std::byte> to, std::uint64_t seed) {
     while (std::chrono::steady_clock::now() < until) {
         for (int i = 0; i < 100; ++i) {
             const std::size_t where =
-                random() % 4 == 0 ? position_at : ring_at + random() % 256 * 8;
+                random() % 4 == 0 ? position_at : records_at + random() % 256 * 8;
             const std::uint64_t what = wrong(random);
             std::memcpy(all.at(where), &what, sizeof what);
         }
@@ -227,7 +214,7 @@ TEST_CASE("whatever a hostile writer's memory holds, the reader gets records or 
         for (std::size_t n = 0; n < 5; ++n) ends.writer.try_loan(n * 30).value().publish();
         for (auto n = random() % 6; n != 0; --n) {
             const std::size_t where =
-                random() % 3 == 0 ? position_at : ring_at + random() % 40 * 16;
+                random() % 3 == 0 ? position_at : records_at + random() % 40 * 16;
             all.store(where, wrong(random));
         }
         const std::error_code code = code_of([&] {
@@ -317,7 +304,7 @@ TEST_CASE("whatever a hostile writer of a broadcast does, readers get records or
         stolen all(ends.writer);
         for (std::size_t n = 0; n < 5; ++n) ends.writer.try_loan(n * 30).value().publish();
         for (auto n = random() % 6; n != 0; --n) {
-            const std::size_t places[] = {position_at, 1024, ring_at + random() % 40 * 16};
+            const std::size_t places[] = {position_at, 1024, records_at + random() % 40 * 16};
             all.store(places[random() % 3], wrong(random));
         }
         const std::error_code code = code_of([&] {
@@ -351,7 +338,7 @@ TEST_CASE("whatever a hostile reader of a broadcast does, its writer goes on", "
         for (int k = 0; k < 5; ++k) ends.writer.try_loan().value().publish();
         for (auto n = random() % 6; n != 0; --n) {
             // The words of all, and those of each slot.
-            const std::size_t slot = ring_at + random() % 16 * 384;
+            const std::size_t slot = records_at + random() % 16 * 384;
             all.store(
                 random() % 4 == 0 ? position_at + random() % 2 * 128 : slot + random() % 3 * 128,
                 wrong(random));

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Loans and views of a channel, at every moment at which a completion and a cancellation can meet.
 #include <cstring>
-#include <iostream>
 #include <optional>
 #include <string>
 
@@ -10,6 +9,7 @@
 #include <runnel/testing/no_loss.hpp>
 
 #include "support/fds.hpp"
+#include "support/proof.hpp"
 #include "tools.hpp"
 
 using namespace runnel;
@@ -105,7 +105,7 @@ struct loans_broadcast {
     }
 };
 
-void require_proven(const std::string& how) {
+void prove(const std::string& how) {
     const descriptor_count before;
     testing::no_loss proof({.seeds = 2});
     proof.put<receives>("ipc::record_reader.receive, of a channel" + how);
@@ -117,18 +117,15 @@ void require_proven(const std::string& how) {
     proof.put<receives_broadcast<ipc::when_behind::overwrite>>(
         "ipc::record_reader.receive, of a broadcast that overwrites" + how);
     proof.put<loans_broadcast>("ipc::record_writer.loan, of a broadcast" + how);
-    std::cout << proof;
-    for (const std::string& problem : proof.problems()) UNSCOPED_INFO(problem);
-    CHECK(proof.problems().empty());
-    CHECK(proof.complete());
+    require_proven(proof);
     CHECK(before.unchanged());
 }
 
 }  // namespace
 
-TEST_CASE("a record is lent and received, or stays", "[channel]") { require_proven(""); }
+TEST_CASE("a record is lent and received, or stays", "[channel]") { prove(""); }
 
 TEST_CASE("a record without futex operations is lent and received, or stays", "[channel]") {
     const without_futex as_before_linux_6_7;
-    require_proven(", without futex");
+    prove(", without futex");
 }

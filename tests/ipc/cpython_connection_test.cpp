@@ -26,9 +26,6 @@ namespace {
 
 using clock_type = std::chrono::steady_clock;
 
-std::span<const std::byte> bytes_of(std::string_view text) {
-    return std::as_bytes(std::span(text.data(), text.size()));
-}
 ipc::bytes owned(std::string_view text) {
     const auto all = bytes_of(text);
     return {all.begin(), all.end()};

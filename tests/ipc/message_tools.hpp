@@ -23,6 +23,10 @@
 
 namespace runnel::test {
 
+inline std::span<const std::byte> bytes_of(std::string_view text) {
+    return std::as_bytes(std::span(text.data(), text.size()));
+}
+
 /// fn in a forked process, which ends with what it returns; killed after 30 seconds.
 inline ::pid_t in_child(const std::function<int()>& fn) {
     const ::pid_t child = ::fork();

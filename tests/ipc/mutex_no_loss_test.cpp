@@ -2,7 +2,6 @@
 // Locking an ipc::mutex, which a task of this loop or another process holds, at every moment at
 // which the release and a cancellation can meet.
 #include <cstdlib>
-#include <iostream>
 #include <optional>
 #include <string>
 
@@ -16,6 +15,7 @@
 #include "support/catch.hpp"
 #include "support/environment.hpp"
 #include "support/fds.hpp"
+#include "support/proof.hpp"
 
 using namespace runnel;
 
@@ -95,7 +95,7 @@ struct locks_what_another_holds {
     }
 };
 
-void require_proven(const std::string& how) {
+void prove(const std::string& how) {
     const test::descriptor_count before;
     {
         testing::no_loss proof({.seeds = 2});
@@ -104,19 +104,16 @@ void require_proven(const std::string& how) {
         other_process::current = &other;
         proof.put<locks_what_another_holds>("ipc::mutex.lock, of another process" + how);
         other_process::current = nullptr;
-        std::cout << proof;
-        for (const std::string& problem : proof.problems()) UNSCOPED_INFO(problem);
-        CHECK(proof.problems().empty());
-        CHECK(proof.complete());
+        test::require_proven(proof);
     }
     CHECK(before.unchanged());
 }
 
 }  // namespace
 
-TEST_CASE("an ipc mutex is locked, or stays for the next") { require_proven(""); }
+TEST_CASE("an ipc mutex is locked, or stays for the next") { prove(""); }
 
 TEST_CASE("an ipc mutex without futex operations is locked, or stays for the next") {
     const test::without_futex as_before_linux_6_7;
-    require_proven(", without futex");
+    prove(", without futex");
 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 // Sending and receiving messages at every moment at which a completion and a cancellation can meet.
-#include <iostream>
 
 #include <runnel/ipc/pipe.hpp>
 #include <runnel/testing/no_loss.hpp>
@@ -8,6 +7,7 @@
 #include "message_tools.hpp"
 #include "support/catch.hpp"
 #include "support/fds.hpp"
+#include "support/proof.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -139,13 +139,6 @@ struct polls {
     }
     bool balanced(bool) { return drain(ends.receiver.native_handle()) == sent; }
 };
-
-void require_proven(const testing::no_loss& proof) {
-    std::cout << proof;
-    for (const std::string& problem : proof.problems()) UNSCOPED_INFO(problem);
-    CHECK(proof.problems().empty());
-    CHECK(proof.complete());
-}
 
 }  // namespace
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Bytes, batches and the waiting for many, at every moment at which a completion and a cancellation
 // can meet.
-#include <iostream>
 
 #include <runnel/ipc/pipe.hpp>
 #include <runnel/ipc/wait_any.hpp>
@@ -10,6 +9,7 @@
 #include "message_tools.hpp"
 #include "support/catch.hpp"
 #include "support/fds.hpp"
+#include "support/proof.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -128,13 +128,6 @@ struct waits_for_two : receives {
     auto operation() { return ipc::wait_any(other.first, one.receiver); }
     bool balanced(bool) const { return receives::balanced(false); }
 };
-
-void require_proven(const testing::no_loss& proof) {
-    std::cout << proof;
-    for (const std::string& problem : proof.problems()) UNSCOPED_INFO(problem);
-    CHECK(proof.problems().empty());
-    CHECK(proof.complete());
-}
 
 }  // namespace
 

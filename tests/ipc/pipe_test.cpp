@@ -55,7 +55,7 @@ bool fails_with(const std::exception_ptr& error, Code code) {
 }
 
 template <class A>
-task<std::exception_ptr> error_of(A awaited) {
+task<std::exception_ptr> failure_of(A awaited) {
     std::exception_ptr error;
     try {
         co_await std::move(awaited);
@@ -179,7 +179,7 @@ TEST_CASE("sending to nobody throws broken_pipe and raises no signal") {
         co_await ends.sender.send(1);
         ends.receiver.close();  // with a message unread
         for (int i = 0; i < 2; ++i) {
-            const auto error = co_await error_of(ends.sender.send(i));
+            const auto error = co_await failure_of(ends.sender.send(i));
             CHECK(fails_with(error, std::errc::broken_pipe));
         }
     });
@@ -215,7 +215,7 @@ TEST_CASE("closing or dropping a handle ends what waits on it") {
         auto in = std::make_unique<ipc::receiver<int>>(std::move(ends.receiver));
         CHECK(ends.receiver.closed());
         const auto wait = [&](std::exception_ptr& error) -> task<> {
-            error = co_await error_of(in->recv());
+            error = co_await failure_of(in->recv());
         };
         const auto drop = [&]() -> task<> {
             co_await yield();
@@ -229,9 +229,9 @@ TEST_CASE("closing or dropping a handle ends what waits on it") {
         ends.sender.close();
         CHECK(ends.sender.closed());
         CHECK(ends.sender.native_handle() == -1);
-        const auto error = co_await error_of(ends.sender.send(1));
+        const auto error = co_await failure_of(ends.sender.send(1));
         CHECK(fails_with(error, errc::closed));
-        const auto of_none = co_await error_of(ends.receiver.recv());
+        const auto of_none = co_await failure_of(ends.receiver.recv());
         CHECK(fails_with(of_none, errc::closed));
         CHECK(before.unchanged());
     });
@@ -293,7 +293,7 @@ TEST_CASE("a message beyond max_message is refused before it is sent") {
         auto ends = ipc::pipe<std::string>(ipc::simplex, {.max_message = 101});
         const std::string right(100, 'x');
         const std::string wrong(101, 'x');
-        const auto error = co_await error_of(ends.sender.send(wrong));
+        const auto error = co_await failure_of(ends.sender.send(wrong));
         CHECK(fails_with(error, errc::message_too_long));
         co_await ends.sender.send(right);
         auto got = co_await ends.receiver.recv();

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Waiting for a child at every moment at which its end and a cancellation can meet. Each run forks,
 // so there are no chaos seeds here.
-#include <iostream>
 
 #include <fcntl.h>
 #include <poll.h>
@@ -13,6 +12,7 @@
 
 #include "support/catch.hpp"
 #include "support/fds.hpp"
+#include "support/proof.hpp"
 
 using namespace runnel;
 
@@ -78,20 +78,13 @@ struct joins : child_to_end<unique_fd> {
     }
 };
 
-void require_proven(const testing::no_loss& proof) {
-    std::cout << proof;
-    for (const std::string& problem : proof.problems()) UNSCOPED_INFO(problem);
-    CHECK(proof.problems().empty());
-    CHECK(proof.complete());
-}
-
 }  // namespace
 
 TEST_CASE("a wait for a child that is cancelled takes nothing from the next") {
     const test::descriptor_count before;
     testing::no_loss proof({.seeds = 0});
     proof.put<waits>("ipc::process.wait");
-    require_proven(proof);
+    test::require_proven(proof);
     CHECK(before.unchanged());
 }
 
@@ -99,6 +92,6 @@ TEST_CASE("what a child gives is joined for, or stays for the next join") {
     const test::descriptor_count before;
     testing::no_loss proof({.seeds = 0});
     proof.put<joins>("ipc::process.join");
-    require_proven(proof);
+    test::require_proven(proof);
     CHECK(before.unchanged());
 }

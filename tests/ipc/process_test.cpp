@@ -28,23 +28,14 @@
 
 #include "support/catch.hpp"
 #include "support/leaks.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
+using namespace runnel::test;
 using namespace std::chrono_literals;
 using ipc::exit_status;
 
 namespace {
-
-template <class F>
-void on_a_loop(F body) {
-    const support::no_leaks leaks;
-    bool in_time = false;
-    run([&]() -> task<> {
-        bool done = co_await with_timeout(body(), 30s);
-        in_time = done;
-    });
-    CHECK(in_time);
-}
 
 struct told_failure {
     bool thrown = false;

@@ -2,7 +2,6 @@
 // Putting, getting and joining at every moment at which a completion and a cancellation can meet.
 #include <array>
 #include <cstdlib>
-#include <iostream>
 #include <optional>
 #include <string>
 
@@ -16,6 +15,7 @@
 #include "support/catch.hpp"
 #include "support/environment.hpp"
 #include "support/fds.hpp"
+#include "support/proof.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -215,13 +215,6 @@ struct puts_to_another {
         return left == (taken && !delivered ? 0U : 1U);
     }
 };
-
-void require_proven(const testing::no_loss& proof) {
-    std::cout << proof;
-    for (const std::string& problem : proof.problems()) UNSCOPED_INFO(problem);
-    CHECK(proof.problems().empty());
-    CHECK(proof.complete());
-}
 
 }  // namespace
 

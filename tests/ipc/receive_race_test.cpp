@@ -42,7 +42,7 @@ namespace {
 
 using files = std::vector<unique_fd>;
 
-files some(int count) {
+files some_files(int count) {
     files made;
     for (int i = 0; i < count; ++i) made.emplace_back(::dup(1));
     return made;
@@ -83,7 +83,7 @@ TEST_CASE("a message that another reader takes after the look leaves the next on
     std::size_t got = 0;
     std::string why;
     run([&]() -> task<> {
-        const files two = some(2), four = some(4);
+        const files two = some_files(2), four = some_files(4);
         co_await ends.first.send(two);
         co_await ends.first.send(four);
         before_taking = take_elsewhere;
@@ -98,7 +98,7 @@ TEST_CASE("descriptors that are lost to another reader and a full table are repo
     std::size_t got = 0;
     std::string why, after;
     run([&]() -> task<> {
-        const files two = some(2), four = some(4), three = some(3);
+        const files two = some_files(2), four = some_files(4), three = some_files(3);
         co_await ends.first.send(two);
         co_await ends.first.send(four);
         co_await ends.first.send(three);

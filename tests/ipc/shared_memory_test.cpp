@@ -25,7 +25,7 @@ std::string_view text(const ipc::shared_memory& m, std::size_t n) {
 void write(const ipc::shared_memory& m, std::string_view what) {
     std::memcpy(m.bytes().data(), what.data(), what.size());
 }
-std::error_code error(int number) { return {number, std::system_category()}; }
+std::error_code os_error(int number) { return {number, std::system_category()}; }
 
 /// A name of this test and process.
 std::string a_name() {
@@ -74,7 +74,7 @@ TEST_CASE("shared memory grows and shrinks") {
     CHECK(other.refresh() == 10);
     CHECK_THROWS_AS(m.resize(0), std::invalid_argument);
     m.fix_size();
-    CHECK(code_of([&] { m.resize(20); }) == error(EPERM));
+    CHECK(code_of([&] { m.resize(20); }) == os_error(EPERM));
     CHECK(text(m, 4) == "kept");
 }
 
@@ -84,15 +84,15 @@ TEST_CASE("frozen shared memory is only read, by everybody") {
     write(m, "final");
     {
         const ipc::shared_memory other = m.share();
-        CHECK(code_of([&] { m.freeze(); }) == error(EBUSY));
+        CHECK(code_of([&] { m.freeze(); }) == os_error(EBUSY));
         CHECK(!m.frozen());
         write(m, "Final");
     }
     m.freeze();
     CHECK(m.frozen());
     CHECK(text(m, 5) == "Final");
-    CHECK(code_of([&] { (void)m.bytes(); }) == error(EPERM));
-    CHECK(code_of([&] { m.resize(20); }) == error(EPERM));
+    CHECK(code_of([&] { (void)m.bytes(); }) == os_error(EPERM));
+    CHECK(code_of([&] { m.resize(20); }) == os_error(EPERM));
     const ipc::shared_memory other = m.share();
     CHECK(other.frozen());
     CHECK(text(other, 5) == "Final");
@@ -120,19 +120,20 @@ TEST_CASE("named shared memory is made, opened and unlinked") {
         const auto opened = ipc::shared_memory::open_named("/" + name);
         CHECK(opened.size() == 100);
         CHECK(text(opened, 5) == "named");
-        CHECK(code_of([&] { (void)ipc::shared_memory::create_named(name, 1); }) == error(EEXIST));
+        CHECK(code_of([&] { (void)ipc::shared_memory::create_named(name, 1); }) ==
+              os_error(EEXIST));
         const auto passed = opened.share();
         CHECK(passed.name() == name);
     }
     CHECK(!there(name));
-    CHECK(code_of([&] { (void)ipc::shared_memory::open_named(name); }) == error(ENOENT));
+    CHECK(code_of([&] { (void)ipc::shared_memory::open_named(name); }) == os_error(ENOENT));
     {
         auto made = ipc::shared_memory::create_named(name, 1, ipc::shared_name::keep);
         auto moved = std::move(made);
     }
     CHECK(there(name));
     ipc::shared_memory::unlink(name);
-    CHECK(code_of([&] { ipc::shared_memory::unlink(name); }) == error(ENOENT));
+    CHECK(code_of([&] { ipc::shared_memory::unlink(name); }) == os_error(ENOENT));
     const auto first = ipc::shared_memory::create_named("", 10);
     const auto second = ipc::shared_memory::create_named("", 10);
     CHECK(first.name() != second.name());

@@ -31,23 +31,13 @@
 #include "support/catch.hpp"
 #include "support/leaks.hpp"
 #include "support/system_calls.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
+using namespace runnel::test;
 using namespace std::chrono_literals;
 
 namespace {
-
-/// Runs a test's body on a loop of its own, not longer than is good.
-template <class F>
-void on_a_loop(F body) {
-    const support::no_leaks leaks;
-    bool in_time = false;
-    run([&]() -> task<> {
-        bool done = co_await with_timeout(body(), 30s);
-        in_time = done;
-    });
-    CHECK(in_time);
-}
 
 struct descriptors {
     unique_fd read;
@@ -60,7 +50,7 @@ struct descriptors {
     }
 };
 
-struct job {
+struct errand {
     int id;
     std::string name;
     std::vector<double> samples;
@@ -73,7 +63,7 @@ task<int> plus_later(int a, int b) {
 }
 task<> nothing() { co_return; }
 void nothing_plain() {}
-std::string describe(const job& of, std::map<std::string, int> more) {
+std::string describe(const errand& of, std::map<std::string, int> more) {
     return std::to_string(of.id) + of.name + std::to_string(of.samples.size()) +
            std::to_string(more.at("x"));
 }
@@ -142,7 +132,7 @@ TEST_CASE("arguments travel as the types of the parameters") {
 
 TEST_CASE("aggregates and containers travel as arguments") {
     on_a_loop([]() -> task<> {
-        const job one{7, "fft", {0.5, 1.5}};
+        const errand one{7, "fft", {0.5, 1.5}};
         std::map<std::string, int> more;
         more["x"] = 9;
         auto child = ipc::spawn(describe, one, more);

@@ -55,6 +55,18 @@ inline task<bool> told(const unique_fd& from) {
     co_return n == 1;
 }
 
+/// Runs a test's body on a loop of its own, not longer than is good.
+template <class F>
+void on_a_loop(F body) {
+    const support::no_leaks leaks;
+    bool in_time = false;
+    run([&]() -> task<> {
+        bool done = co_await with_timeout(body(), 30s);
+        in_time = done;
+    });
+    CHECK(in_time);
+}
+
 /// Does `body` on a loop that has something to do all the time, and never sleeps.
 inline task<> never_asleep(task<> body) {
     co_await open_nursery([&](nursery& n) -> task<> {

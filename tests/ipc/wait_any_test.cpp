@@ -8,6 +8,7 @@
 #include "message_tools.hpp"
 #include "support/catch.hpp"
 #include "support/fds.hpp"
+#include "tools.hpp"
 
 using namespace runnel;
 using namespace runnel::test;
@@ -21,17 +22,6 @@ static_assert(can_be_waited_for<ipc::receiver<int>> && can_be_waited_for<ipc::co
 static_assert(!can_be_waited_for<ipc::sender<int>> && can_be_waited_for<int>);
 static_assert(!can_be_waited_for<bool> && !can_be_waited_for<long> && !can_be_waited_for<char>);
 static_assert(atomic_awaitable<decltype(ipc::wait_any(1, 2))>);
-
-template <class A>
-task<std::error_code> error_of(A awaited) {
-    std::error_code code;
-    try {
-        static_cast<void>(co_await std::move(awaited));
-    } catch (const std::system_error& e) {
-        code = e.code();
-    }
-    co_return code;
-}
 
 /// What it came to; timed_out if it did not end.
 task<std::error_code> with_timeout_or(task<std::error_code> awaited) {

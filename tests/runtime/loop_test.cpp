@@ -28,9 +28,9 @@
 
 #include "support/catch.hpp"
 #include "support/death.hpp"
+#include "support/environment.hpp"
 #include "support/fds.hpp"
 #include "support/forked.hpp"
-#include "support/sanitized.hpp"
 
 using namespace runnel;
 using namespace std::chrono_literals;

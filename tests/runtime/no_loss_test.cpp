@@ -4,7 +4,6 @@
 #include <array>
 #include <csignal>
 #include <cstring>
-#include <iostream>
 
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -20,6 +19,7 @@
 #include <runnel/testing/no_loss.hpp>
 
 #include "support/catch.hpp"
+#include "support/proof.hpp"
 
 using namespace runnel;
 using namespace std::chrono_literals;
@@ -487,12 +487,6 @@ struct reads_then_dawdles : reads {
     auto operation() { return work(reads::operation(), c); }
 };
 
-void require_proven(const testing::no_loss& proof) {
-    std::cout << proof << std::flush;
-    CHECK(proof.complete());
-    CHECK(proof.problems().empty());  // they are in the table above
-}
-
 }  // namespace
 
 TEST_CASE("what waits for this process is cancelled or delivered, never both") {
@@ -513,7 +507,7 @@ TEST_CASE("what waits for this process is cancelled or delivered, never both") {
     proof.put<waits_contended_condition>("condition.wait, contended");
     proof.put<waits_predicate>("condition.wait, predicate");
     proof.put<arrives>("barrier.arrive_and_wait");
-    require_proven(proof);
+    test::require_proven(proof);
 }
 
 TEST_CASE("a system call is cancelled or delivered, never both") {
@@ -538,13 +532,13 @@ TEST_CASE("a system call is cancelled or delivered, never both") {
         proof.put<waits_futex>("io::futex_wait");
         proof.put<wakes_futex>("io::futex_wake");
     }
-    require_proven(proof);
+    test::require_proven(proof);
 }
 
 TEST_CASE("a child's exit is waited for or left, never lost") {
     testing::no_loss proof({.seeds = 1});
     proof.put<waits_child>("io::waitid");
-    require_proven(proof);
+    test::require_proven(proof);
 }
 
 TEST_CASE("a combinator loses nothing of what it waits for") {
@@ -564,7 +558,7 @@ TEST_CASE("a combinator loses nothing of what it waits for") {
     proof.put<in_finally>("finally");
     proof.put<in_shield>("shield");
     proof.put<in_nursery>("open_nursery");
-    require_proven(proof);
+    test::require_proven(proof);
 }
 
 TEST_CASE("the harness finds a wait that loses what it was given") {

@@ -16,7 +16,7 @@ task<> waits(std::string& log, char name) {
     co_await sleep_for(1h);
     log += '!';
 }
-task<> fails_after(std::chrono::milliseconds d, const char* text) {
+task<> throws_after(std::chrono::milliseconds d, const char* text) {
     co_await sleep_for(d);
     throw std::runtime_error(text);
 }
@@ -60,7 +60,7 @@ TEST_CASE("the first error cancels the body and all children and is thrown, late
                 co_await open_nursery([&](nursery& n) -> task<> {
                     n.start(waits, std::ref(log), 'a');
                     n.start(fails_in_cleanup, "second");
-                    n.start(fails_after, 1ms, "first");
+                    n.start(throws_after, 1ms, "first");
                     const witness body(log, 'b');
                     co_await sleep_for(1h);
                     log += '!';
@@ -198,8 +198,8 @@ TEST_CASE("isolate confines the failure of a child to that child") {
         [&]() -> task<> {
             co_await open_nursery(isolate([&](std::exception_ptr) { ++errors; }),
                                   [&](nursery& n) -> task<> {
-                                      n.start(fails_after, 1ms, "one");
-                                      n.start(fails_after, 2ms, "two");
+                                      n.start(throws_after, 1ms, "one");
+                                      n.start(throws_after, 2ms, "two");
                                       n.start(
                                           [](int& count) -> task<> {
                                               co_await sleep_for(1h);
@@ -222,7 +222,7 @@ TEST_CASE("what on_error throws cancels an isolating nursery") {
                                 isolate([](std::exception_ptr e) { std::rethrow_exception(e); }),
                                 [&](nursery& n) -> task<> {
                                     n.start(waits, std::ref(log), 'a');
-                                    n.start(fails_after, 1ms, "one");
+                                    n.start(throws_after, 1ms, "one");
                                     co_return;
                                 });
                         },

@@ -3,22 +3,13 @@
 
 #include <runnel/runnel.hpp>
 
+#include "support/after.hpp"
 #include "support/catch.hpp"
 #include "support/witness.hpp"
 
 using namespace runnel;
+using namespace runnel::test;
 using namespace std::chrono_literals;
-
-namespace {
-task<int> after(std::chrono::milliseconds d, int value) {
-    co_await sleep_for(d);
-    co_return value;
-}
-task<int> fails_after(std::chrono::milliseconds d, const char* text) {
-    co_await sleep_for(d);
-    throw std::runtime_error(text);
-}
-}  // namespace
 
 TEST_CASE("a race gives the first that completes and cancels the others") {
     std::string log;

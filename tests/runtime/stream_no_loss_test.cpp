@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The operations of byte streams at every moment at which a completion and a cancellation can meet:
 // no byte is lost, none comes twice, and all stay in order.
-#include <iostream>
 #include <string>
 
 #include <fcntl.h>
@@ -12,6 +11,7 @@
 #include <runnel/testing/no_loss.hpp>
 
 #include "support/catch.hpp"
+#include "support/proof.hpp"
 
 using namespace runnel;
 
@@ -130,12 +130,6 @@ struct writes_all : writing {
     }
 };
 
-void require_proven(const testing::no_loss& proof) {
-    std::cout << proof << std::flush;
-    CHECK(proof.complete());
-    CHECK(proof.problems().empty());  // they are in the table above
-}
-
 }  // namespace
 
 TEST_CASE("what a stream reads is delivered or stays to be read") {
@@ -145,12 +139,12 @@ TEST_CASE("what a stream reads is delivered or stays to be read") {
     proof.put<reads_until>("byte_stream.read_until");
     proof.put<reads_until_words>("byte_stream.read_until, words");
     proof.put<reads_all>("byte_stream.read_all");
-    require_proven(proof);
+    test::require_proven(proof);
 }
 
 TEST_CASE("what a stream has written is what it says") {
     testing::no_loss proof;
     proof.put<writes>("byte_stream.write");
     proof.put<writes_all>("byte_stream.write_all");
-    require_proven(proof);
+    test::require_proven(proof);
 }

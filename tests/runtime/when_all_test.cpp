@@ -3,21 +3,15 @@
 
 #include <runnel/runnel.hpp>
 
+#include "support/after.hpp"
 #include "support/catch.hpp"
 #include "support/witness.hpp"
 
 using namespace runnel;
+using namespace runnel::test;
 using namespace std::chrono_literals;
 
 namespace {
-task<int> after(std::chrono::milliseconds d, int value) {
-    co_await sleep_for(d);
-    co_return value;
-}
-task<int> fails_after(std::chrono::milliseconds d, const char* text) {
-    co_await sleep_for(d);
-    throw std::runtime_error(text);
-}
 // Fails while it is being cancelled: its clean-up does.
 task<int> fails_when_cancelled(const char* text) {
     struct cleanup {

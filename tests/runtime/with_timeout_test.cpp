@@ -5,18 +5,13 @@
 
 #include <runnel/runnel.hpp>
 
+#include "support/after.hpp"
 #include "support/catch.hpp"
 #include "support/witness.hpp"
 
 using namespace runnel;
+using namespace runnel::test;
 using namespace std::chrono_literals;
-
-namespace {
-task<int> after(std::chrono::milliseconds d, int value) {
-    co_await sleep_for(d);
-    co_return value;
-}
-}  // namespace
 
 TEST_CASE("with_timeout gives the value in time, and nothing when late") {
     run(
